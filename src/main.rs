@@ -1,0 +1,2 @@
+//! safe-onnx
+fn main() {}
