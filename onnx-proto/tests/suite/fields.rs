@@ -46,37 +46,44 @@ fn shown(field: &Field, value: &str) -> String {
     }
 }
 
-fn single(field: &Field, value: &Sample) -> Case {
-    let read = list(field, std::slice::from_ref(value), false);
-    let end = if field.kind == Kind::Message { "" } else { ")" };
-    Case { written: read.clone(), read, shown: shown(field, &value.shown) + end }
-}
-
 fn cases(table: &Table, field: &Field) -> Vec<Case> {
     let values = pair(table, field, 1);
-    if !field.repeated {
-        let mut cases: Vec<Case> = values.iter().map(|value| single(field, value)).collect();
-        // Set to the default is not the same as absent.
-        cases.push(single(field, &zero(field)));
-        if matches!(field.kind, Kind::Int32 | Kind::Enum) {
-            // Only a field of 32 bits drops what is above them.
-            let case = single(field, &zero(field));
-            let wide = Sample { payload: wire::varint(1 << 32), shown: String::new() };
-            cases.push(Case { read: list(field, &[wide], false), ..case });
-        }
-        return cases;
+    let mut cases = if field.repeated { lists(field, &values) } else { singles(field, &values) };
+    if matches!(field.kind, Kind::Int32 | Kind::Enum) {
+        // Only a field of 32 bits drops what is above them.
+        let wide = Sample { payload: wire::varint(1 << 32), shown: String::new() };
+        let zero = zero(field);
+        let written = list(field, std::slice::from_ref(&zero), field.packed);
+        cases.push(Case { read: list(field, &[wide], false), written, shown: shown(field, &zero.shown) });
     }
-    let written = list(field, &values, field.packed);
-    let shown = match field.kind {
-        Kind::Message => shown(field, &values[0].shown),
-        _ => shown(field, &format!("{}, {}]", values[0].shown, values[1].shown)),
+    cases
+}
+
+/// Each value, and the default: set to the default is not the same as absent.
+fn singles(field: &Field, values: &[Sample]) -> Vec<Case> {
+    let end = if field.kind == Kind::Message { "" } else { ")" };
+    let case = |value: &Sample| {
+        let bytes = list(field, std::slice::from_ref(value), false);
+        Case { read: bytes.clone(), written: bytes, shown: shown(field, &value.shown) + end }
     };
-    let mut spellings = vec![list(field, &values, false)];
-    if field.kind.wire_type() != wire::DELIMITED {
-        spellings.push(list(field, &values, true));
-    }
-    let case = |read| Case { read, written: written.clone(), shown: shown.clone() };
-    spellings.into_iter().map(case).collect()
+    values.iter().chain([&zero(field)]).map(case).collect()
+}
+
+/// Both values, in each spelling that is read.
+fn lists(field: &Field, values: &[Sample; 2]) -> Vec<Case> {
+    let [first, second] = values;
+    let shown = match field.kind {
+        Kind::Message => shown(field, &first.shown),
+        _ => shown(field, &format!("{}, {}]", first.shown, second.shown)),
+    };
+    let packable = field.kind.wire_type() != wire::DELIMITED;
+    let spellings = if packable { &[false, true][..] } else { &[false] };
+    let case = |&packed: &bool| Case {
+        read: list(field, values, packed),
+        written: list(field, values, field.packed),
+        shown: shown.clone(),
+    };
+    spellings.iter().map(case).collect()
 }
 
 #[test]
