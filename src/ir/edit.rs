@@ -1,0 +1,267 @@
+//! Changes of a graph.
+
+use std::collections::BTreeSet;
+
+use onnx_proto::{
+    Dimension, DimensionValue, NodeProto, TensorShapeProto, TensorType, TypeProto, TypeValue, ValueInfoProto,
+};
+
+use super::graph::Node;
+use super::{Attribute, Attributes, DeclaredDim, Graph, Initializer, NodeId, ValueId};
+use crate::tensor::{DType, Tensor};
+
+/// A node to be added.
+#[derive(Debug, Clone, Default)]
+pub struct NodeSpec {
+    op_type: String,
+    domain: String,
+    inputs: Vec<Option<ValueId>>,
+    attributes: Attributes,
+}
+
+impl NodeSpec {
+    /// An operator of ONNX's own domain over `inputs`.
+    pub fn new(op_type: &str, inputs: &[ValueId]) -> Self {
+        Self {
+            op_type: op_type.to_owned(),
+            inputs: inputs.iter().copied().map(Some).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// The same with inputs that may be left out.
+    pub fn with_optional(op_type: &str, inputs: &[Option<ValueId>]) -> Self {
+        Self { op_type: op_type.to_owned(), inputs: inputs.to_vec(), ..Self::default() }
+    }
+
+    /// In another operator domain.
+    #[must_use]
+    pub fn domain(mut self, domain: &str) -> Self {
+        domain.clone_into(&mut self.domain);
+        self
+    }
+
+    /// With an attribute.
+    #[must_use]
+    pub fn attribute(mut self, name: &str, value: impl Into<Attribute>) -> Self {
+        self.attributes.set(name, value);
+        self
+    }
+
+    /// With all of these attributes.
+    #[must_use]
+    pub fn attributes(mut self, attributes: Attributes) -> Self {
+        self.attributes = attributes;
+        self
+    }
+}
+
+impl Graph {
+    /// An unused name that starts with `base`.
+    pub fn fresh_name(&mut self, base: &str) -> String {
+        if !base.is_empty() && !self.by_name.contains_key(base) {
+            return base.to_owned();
+        }
+        loop {
+            self.fresh += 1;
+            let name = format!("{base}.{}", self.fresh);
+            if !self.by_name.contains_key(&name) {
+                return name;
+            }
+        }
+    }
+
+    /// A new value without producer, named like `base`.
+    pub fn add_value(&mut self, base: &str) -> ValueId {
+        let name = self.fresh_name(base);
+        self.intern(&name)
+    }
+
+    /// A new initializer with the values of `tensor`, named like `base`.
+    pub fn add_initializer(&mut self, base: &str, tensor: &Tensor) -> ValueId {
+        let name = self.fresh_name(base);
+        let initializer = Initializer::from_tensor(&name, tensor);
+        self.add_named_initializer(initializer)
+    }
+
+    /// A copy of initializer `id` under a new name.
+    pub fn copy_initializer(&mut self, id: ValueId) -> Option<ValueId> {
+        let mut copy = self.value(id).initializer()?.clone();
+        let name = self.fresh_name(&format!("{}.copy", self.value(id).name()));
+        copy.set_name(&name);
+        Some(self.add_named_initializer(copy))
+    }
+
+    fn add_named_initializer(&mut self, initializer: Initializer) -> ValueId {
+        let id = self.intern(initializer.name());
+        self.values[id.index()].initializer = Some(initializer);
+        self.initializers.push(id);
+        id
+    }
+
+    /// Gives initializer `id` other values, of any dimensions; its declared type follows. A value that is no
+    /// initializer becomes one.
+    pub fn set_initializer(&mut self, id: ValueId, tensor: &Tensor) {
+        let value = &mut self.values[id.index()];
+        let initializer = match &value.initializer {
+            Some(old) => old.with_tensor(tensor),
+            None => Initializer::from_tensor(&value.name, tensor),
+        };
+        let known = value.initializer.replace(initializer).is_some();
+        if value.declared.is_some() {
+            let dims: Vec<_> = tensor.dims().iter().map(|&dim| DeclaredDim::Fixed(dim)).collect();
+            self.declare(id, tensor.dtype(), &dims);
+        }
+        if !known {
+            self.initializers.push(id);
+        }
+    }
+
+    /// Takes the constant away from value `id`, so that it can become a plain input; returns it.
+    pub fn remove_initializer(&mut self, id: ValueId) -> Option<Initializer> {
+        self.initializers.retain(|&other| other != id);
+        self.values[id.index()].initializer.take()
+    }
+
+    /// Adds a node with `outputs` new values at the end, named like `base`; returns its outputs.
+    pub fn add_node(&mut self, base: &str, spec: NodeSpec, outputs: usize) -> Vec<ValueId> {
+        let (id, values) = self.make_node(base, spec, outputs);
+        self.order.push(id);
+        values
+    }
+
+    /// Adds a node with one new output at the end; returns the output.
+    pub fn add(&mut self, base: &str, spec: NodeSpec) -> ValueId {
+        self.add_node(base, spec, 1)[0]
+    }
+
+    /// Adds nodes in front of node `before`. The outputs are values that exist already or were just added.
+    pub fn insert_before(&mut self, before: NodeId, base: &str, spec: NodeSpec) -> ValueId {
+        let (id, values) = self.make_node(base, spec, 1);
+        let place = self.order.iter().position(|&other| other == before).unwrap_or(self.order.len());
+        self.order.insert(place, id);
+        values[0]
+    }
+
+    /// Adds a node behind node `after`; returns its one output.
+    pub fn insert_after(&mut self, after: NodeId, base: &str, spec: NodeSpec) -> ValueId {
+        let (id, values) = self.make_node(base, spec, 1);
+        let place =
+            self.order.iter().position(|&other| other == after).map_or(self.order.len(), |place| place + 1);
+        self.order.insert(place, id);
+        values[0]
+    }
+
+    fn make_node(&mut self, base: &str, spec: NodeSpec, outputs: usize) -> (NodeId, Vec<ValueId>) {
+        let values: Vec<ValueId> = (0..outputs).map(|_| self.add_value(base)).collect();
+        let name = values.first().map_or_else(String::new, |&value| self.value(value).name().to_owned());
+        let id = self.push_node(Node {
+            name,
+            op_type: spec.op_type,
+            domain: spec.domain,
+            inputs: spec.inputs,
+            outputs: values.iter().copied().map(Some).collect(),
+            attributes: spec.attributes,
+            captured: Vec::new(),
+            rest: NodeProto::default(),
+        });
+        (id, values)
+    }
+
+    /// Makes value `id` a graph input of the given type.
+    pub fn add_input(&mut self, id: ValueId, dtype: DType, dims: &[DeclaredDim]) {
+        self.declare(id, dtype, dims);
+        if !self.inputs.contains(&id) {
+            self.inputs.push(id);
+        }
+    }
+
+    /// Makes value `id` a graph output; its type is left to the runtime unless it was declared.
+    pub fn add_output(&mut self, id: ValueId) {
+        if !self.outputs.contains(&id) {
+            self.outputs.push(id);
+        }
+    }
+
+    /// Replaces the list of graph outputs.
+    pub fn set_outputs(&mut self, outputs: Vec<ValueId>) {
+        self.outputs = outputs;
+    }
+
+    /// Replaces the list of graph inputs.
+    pub fn set_inputs(&mut self, inputs: Vec<ValueId>) {
+        self.inputs = inputs;
+    }
+
+    /// Declares the type of value `id`.
+    pub fn declare(&mut self, id: ValueId, dtype: DType, dims: &[DeclaredDim]) {
+        let dim = dims
+            .iter()
+            .map(|dim| Dimension {
+                value: match dim {
+                    DeclaredDim::Fixed(size) => Some(DimensionValue::DimValue(*size as i64)),
+                    DeclaredDim::Named(name) => Some(DimensionValue::DimParam(name.clone())),
+                    DeclaredDim::Free => None,
+                },
+                ..Default::default()
+            })
+            .collect();
+        let tensor = TensorType { elem_type: Some(dtype.onnx()), shape: Some(TensorShapeProto { dim }) };
+        let value = &mut self.values[id.index()];
+        let old = value.declared.take().unwrap_or_default();
+        value.declared = Some(ValueInfoProto {
+            name: Some(value.name.clone()),
+            r#type: Some(TypeProto {
+                value: Some(TypeValue::Tensor(tensor)),
+                ..old.r#type.clone().unwrap_or_default()
+            }),
+            ..old
+        });
+    }
+
+    /// Forgets the declared type of value `id`.
+    pub fn undeclare(&mut self, id: ValueId) {
+        self.values[id.index()].declared = None;
+    }
+
+    /// Makes every reader of `old`, graph outputs excepted, read `new` instead.
+    pub fn redirect(&mut self, old: ValueId, new: ValueId) {
+        for node in &mut self.nodes {
+            for input in node.inputs.iter_mut().flatten() {
+                if *input == old {
+                    *input = new;
+                }
+            }
+        }
+    }
+
+    /// Removes the nodes that `keep` refuses.
+    pub fn retain_nodes(&mut self, mut keep: impl FnMut(NodeId, &Node) -> bool) {
+        let nodes = &self.nodes;
+        self.order.retain(|&id| keep(id, &nodes[id.index()]));
+    }
+}
+
+/// Removes nodes whose outputs nobody reads, initializers that nobody reads, and declarations of values that are
+/// no more. Ensures that every node left reaches a graph output. Graph inputs stay, read or not.
+pub fn drop_unused(graph: &mut Graph) {
+    let mut used: BTreeSet<ValueId> = graph.outputs.iter().copied().collect();
+    let mut kept: BTreeSet<NodeId> = BTreeSet::new();
+    for (id, node) in graph.nodes().rev() {
+        if node.outputs.iter().flatten().any(|output| used.contains(output)) {
+            kept.insert(id);
+            used.extend(node.inputs.iter().flatten().chain(&node.captured));
+        }
+    }
+    graph.order.retain(|id| kept.contains(id));
+    let dead: Vec<ValueId> = graph.initializers.iter().copied().filter(|id| !used.contains(id)).collect();
+    for &id in &dead {
+        graph.values[id.index()].initializer = None;
+    }
+    graph.initializers.retain(|id| used.contains(id));
+    graph.inputs.retain(|id| !dead.contains(id));
+    let made: BTreeSet<ValueId> =
+        graph.nodes().flat_map(|(_, node)| node.outputs.iter().flatten().copied()).collect();
+    let known: BTreeSet<ValueId> = graph.initializers.iter().chain(&graph.inputs).copied().collect();
+    graph.declarations.retain(|id| made.contains(id) || known.contains(id));
+}

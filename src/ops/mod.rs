@@ -1,0 +1,104 @@
+//! What is known of each operator, one file for one operator or for operators that differ by a formula.
+//!
+//! An [`Operator`] sees one node ([`NodeView`]): its attributes, the shapes of its operands, constant inputs. It
+//! never sees the graph. A node that no operator declares in its [`Spec`] is [`opaque`]: every axis that reaches
+//! it is pinned and it has no gradient. This module must not know of groups, engines or files.
+
+mod coupling;
+mod cut;
+mod example;
+mod node;
+mod opaque;
+mod spec;
+mod tape;
+
+mod elementwise;
+
+pub use coupling::{Axis, Coupling, Slot};
+pub use cut::{Cut, Entry, NodeEdit};
+pub use example::{Example, ExampleInput};
+pub use node::{NodeView, Operand};
+pub use spec::{NEWEST_OPSET, Spec};
+pub use tape::Tape;
+
+use thiserror::Error;
+
+/// Why an operator cannot do what is asked of it at one node. The text completes "… because".
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub struct Unsupported(pub String);
+
+impl Unsupported {
+    /// The reason `text`.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
+
+/// All that the compiler knows of an operator.
+pub trait Operator: Sync {
+    /// Name, operator set versions, arity and attributes. Nodes outside are opaque.
+    fn spec(&self) -> &Spec;
+
+    /// Says how the axes of the operands leave together: gives every output axis its slots, ties and pins.
+    ///
+    /// # Errors
+    /// The reason why this node is not understood; then every axis that reaches it is pinned.
+    fn couple(&self, node: &NodeView<'_>, slots: &mut dyn Coupling) -> Result<(), Unsupported>;
+
+    /// Emits the gradient of the loss with respect to the wanted inputs, given that of the outputs.
+    ///
+    /// # Errors
+    /// The reason why there is no gradient at this node.
+    fn gradient(&self, node: &NodeView<'_>, tape: &mut Tape<'_>) -> Result<(), Unsupported>;
+
+    /// Multiply-accumulates of the node on the traced shapes.
+    fn macs(&self, node: &NodeView<'_>) -> u64;
+
+    /// Says how attributes and integer inputs change when axes of the operands shrink. Float constants are cut
+    /// by the caller.
+    ///
+    /// # Errors
+    /// The reason why the node cannot be expressed on the smaller operands.
+    fn resize(&self, node: &NodeView<'_>, cut: &Cut<'_>, edit: &mut NodeEdit) -> Result<(), Unsupported>;
+
+    /// Small cases over which the laws of operators are tested.
+    fn examples(&self) -> Vec<Example>;
+}
+
+/// Every operator, one slice for a file.
+static TABLES: &[&[&'static dyn Operator]] = &[elementwise::unary::OPERATORS, elementwise::binary::OPERATORS];
+
+/// All operators.
+pub fn all() -> impl Iterator<Item = &'static dyn Operator> {
+    TABLES.iter().flat_map(|table| table.iter().copied())
+}
+
+/// The operator that understands the node, or [`opaque`].
+pub fn find(node: &NodeView<'_>) -> &'static dyn Operator {
+    index()
+        .get(&(node.op_type(), node.domain()))
+        .into_iter()
+        .flatten()
+        .copied()
+        .find(|operator| operator.spec().admits(node))
+        .unwrap_or_else(opaque)
+}
+
+/// The operator for everything that is not understood.
+pub fn opaque() -> &'static dyn Operator {
+    &opaque::Opaque
+}
+
+type Index = std::collections::HashMap<(&'static str, &'static str), Vec<&'static dyn Operator>>;
+
+fn index() -> &'static Index {
+    static INDEX: std::sync::OnceLock<Index> = std::sync::OnceLock::new();
+    INDEX.get_or_init(|| {
+        let mut index = Index::new();
+        for operator in all() {
+            index.entry((operator.spec().op_type, operator.spec().domain)).or_default().push(operator);
+        }
+        index
+    })
+}
