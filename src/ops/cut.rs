@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::ir::Attribute;
+use crate::tensor::Tensor;
 
 /// For every axis of the operands of one node, the indices that stay.
 #[derive(Debug, Clone, Default)]
@@ -51,11 +52,13 @@ pub struct NodeEdit {
     pub attributes: BTreeMap<String, Attribute>,
     /// Integer inputs (1-D, or 0-D with one entry) that get new values.
     pub inputs: BTreeMap<usize, Vec<Entry>>,
+    /// Inputs that become constants, of any dimensions.
+    pub constants: BTreeMap<usize, Tensor>,
     /// Another operator that takes the node's place.
     pub replacement: Option<Replacement>,
 }
 
-/// An operator that takes a node's place: `op_type(input, ints)` with the node's first input and a constant.
+/// An operator that takes a node's place and has its outputs.
 #[derive(Debug, Clone)]
 pub struct Replacement {
     /// Operator of ONNX's own domain.

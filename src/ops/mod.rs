@@ -13,9 +13,10 @@ mod spec;
 mod tape;
 
 mod elementwise;
+mod movement;
 
 pub use coupling::{Axis, Coupling, Slot};
-pub use cut::{Cut, Entry, NodeEdit};
+pub use cut::{Cut, Entry, NodeEdit, Replacement, ReplacementInput};
 pub use example::{Example, ExampleInput};
 pub use node::{NodeView, Operand};
 pub use spec::{NEWEST_OPSET, Spec};
@@ -67,7 +68,24 @@ pub trait Operator: Sync {
 }
 
 /// Every operator, one slice for a file.
-static TABLES: &[&[&'static dyn Operator]] = &[elementwise::unary::OPERATORS, elementwise::binary::OPERATORS];
+static TABLES: &[&[&'static dyn Operator]] = &[
+    elementwise::unary::OPERATORS,
+    elementwise::binary::OPERATORS,
+    movement::blocks::OPERATORS,
+    movement::concat::OPERATORS,
+    movement::copy::OPERATORS,
+    movement::gather::OPERATORS,
+    movement::order::OPERATORS,
+    movement::pad::OPERATORS,
+    movement::repeat::OPERATORS,
+    movement::resample::OPERATORS,
+    movement::reshape::OPERATORS,
+    movement::scatter::OPERATORS,
+    movement::slice::OPERATORS,
+    movement::source::OPERATORS,
+    movement::split::OPERATORS,
+    movement::transpose::OPERATORS,
+];
 
 /// All operators.
 pub fn all() -> impl Iterator<Item = &'static dyn Operator> {
