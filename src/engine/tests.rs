@@ -368,7 +368,13 @@ fn files_that_are_no_models_are_errors() {
         (0..997_u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     let whole = std::fs::read(fixture("network")).unwrap();
     let missing = fixture("missing");
-    let outside = fixture("external_outside");
+    // The data is there and has the right size, but above the model's folder.
+    let folder = tempfile::tempdir().unwrap();
+    let outside = folder.path().join("models/model.onnx");
+    std::fs::create_dir(folder.path().join("models")).unwrap();
+    std::fs::copy(fixture("external_outside"), &outside).unwrap();
+    std::fs::copy(fixture("external").with_file_name("external.bin"), folder.path().join("external.bin"))
+        .unwrap();
     let sources = [
         ("noise", Source::Bytes(&noise)),
         ("nothing", Source::Bytes(&[])),

@@ -9,9 +9,9 @@ use tract_onnx::tract_hir::internal::{
 };
 use tract_onnx::tract_hir::ops::konst::Const;
 
-use super::values::datum_type;
-use crate::engine::View;
-use crate::tensor::DType;
+use super::values::{datum_type, to_tract};
+use crate::engine::{Slice, View};
+use crate::tensor::{DType, Values};
 
 /// What the graph of a model gives to its plans.
 #[derive(Debug)]
@@ -26,26 +26,53 @@ pub(super) struct Template {
     pub(super) optimize: bool,
 }
 
-/// The inputs that a plan is made for, by number, with their element types and dimensions, and its outputs by number.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a plan is made for: its inputs, and its outputs by number.
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Signature {
-    inputs: Vec<(usize, DType, Vec<usize>)>,
+    inputs: Vec<Given>,
     outputs: Vec<usize>,
 }
 
+/// An input that a plan is made for.
+#[derive(Debug, Clone, PartialEq)]
+struct Given {
+    number: usize,
+    dtype: DType,
+    dims: Vec<usize>,
+    /// Its value, when the plan is made for that too.
+    frozen: Option<Values>,
+}
+
+/// The most elements of an input that may be a shape, or indices like one.
+const SHAPE_LIKE: usize = 16;
+
+/// Whether an input may be a shape, or indices like one.
+pub(super) fn is_shape_like(view: &View<'_>) -> bool {
+    matches!(view.values(), Slice::I64(values) if values.len() <= SHAPE_LIKE && view.dims().len() <= 1)
+}
+
 impl Signature {
-    pub(super) fn new(inputs: &[(usize, View<'_>)], outputs: &[usize]) -> Self {
-        let inputs =
-            inputs.iter().map(|(number, view)| (*number, view.dtype(), view.dims().to_vec())).collect();
-        Self { inputs, outputs: outputs.to_vec() }
+    /// The signature of these inputs and outputs; with `freeze`, inputs that may be shapes are part of it by value,
+    /// because the runtime must know shapes when it compiles.
+    pub(super) fn new(inputs: &[(usize, View<'_>)], outputs: &[usize], freeze: bool) -> Self {
+        let given = |&(number, view): &(usize, View<'_>)| Given {
+            number,
+            dtype: view.dtype(),
+            dims: view.dims().to_vec(),
+            frozen: (freeze && is_shape_like(&view)).then(|| view.values().into()),
+        };
+        Self { inputs: inputs.iter().map(given).collect(), outputs: outputs.to_vec() }
     }
 
     /// Whether it is the signature of these inputs and outputs.
     pub(super) fn fits(&self, inputs: &[(usize, View<'_>)], outputs: &[usize]) -> bool {
         self.outputs == outputs
             && self.inputs.len() == inputs.len()
-            && self.inputs.iter().zip(inputs).all(|((number, dtype, dims), (other, view))| {
-                number == other && *dtype == view.dtype() && dims == view.dims()
+            && self.inputs.iter().zip(inputs).all(|(given, (number, view))| {
+                given.number == *number
+                    && given.dtype == view.dtype()
+                    && given.dims == view.dims()
+                    && given.frozen.as_ref().is_none_or(|values| *values == Values::from(view.values()))
             })
     }
 }
@@ -61,22 +88,25 @@ impl Plan {
     /// Compiles the model for `signature`.
     pub(super) fn new(template: &Template, signature: Signature) -> TractResult<Self> {
         let mut model = template.model.clone();
-        let mut given = vec![false; template.inputs.len()];
+        let mut constants = template.defaults.clone();
         let mut sources = Vec::with_capacity(signature.inputs.len());
-        for (number, dtype, dims) in &signature.inputs {
-            let datum = datum_type(*dtype).with_context(|| format!("no tensors of {dtype}"))?;
+        for Given { number, dtype, dims, frozen } in &signature.inputs {
             let outlet = template.inputs[*number];
-            model.set_outlet_fact(outlet, InferenceFact::dt_shape(datum, dims))?;
-            given[*number] = true;
-            sources.push(outlet);
+            constants[*number] = None;
+            if let Some(values) = frozen {
+                let value =
+                    to_tract(View::new(dims, values)?).with_context(|| format!("no tensors of {dtype}"))?;
+                constants[*number] = Some(Arc::new(value?));
+            } else {
+                let datum = datum_type(*dtype).with_context(|| format!("no tensors of {dtype}"))?;
+                model.set_outlet_fact(outlet, InferenceFact::dt_shape(datum, dims))?;
+                sources.push(outlet);
+            }
         }
-        // An input that is left out becomes the constant of its default.
-        for ((outlet, default), given) in template.inputs.iter().zip(&template.defaults).zip(given) {
-            if let Some(tensor) = default
-                && !given
-            {
-                model.node_mut(outlet.node).op = Box::new(Const::new(Arc::clone(tensor))?);
-                model.set_outlet_fact(*outlet, InferenceFact::try_from(tensor)?)?;
+        for (outlet, constant) in template.inputs.iter().zip(constants) {
+            if let Some(tensor) = constant {
+                model.set_outlet_fact(*outlet, InferenceFact::try_from(&tensor)?)?;
+                model.node_mut(outlet.node).op = Box::new(Const::new(tensor)?);
             }
         }
         model.set_input_outlets(&sources)?;
@@ -88,8 +118,10 @@ impl Plan {
         Ok(Self { signature, runnable })
     }
 
-    /// Runs it on the inputs of its signature, in that order; gives the outputs in the signature's order.
-    pub(super) fn run(&self, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        self.runnable.run(inputs)
+    /// Runs it on `inputs`, one for each of its signature in that order; gives the outputs in the signature's order.
+    pub(super) fn run(&self, inputs: Vec<TractTensor>) -> TractResult<TVec<TValue>> {
+        let given = self.signature.inputs.iter().zip(inputs);
+        let free = given.filter(|(given, _)| given.frozen.is_none()).map(|(_, tensor)| TValue::from(tensor));
+        self.runnable.run(free.collect())
     }
 }

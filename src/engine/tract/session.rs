@@ -8,7 +8,7 @@ use tract_onnx::tract_hir::infer::InferenceModel;
 use tract_onnx::tract_hir::internal::OutletId;
 use tract_onnx::tract_hir::ops::unimpl::UnimplementedOp;
 
-use super::plan::{Plan, Signature, Template};
+use super::plan::{Plan, Signature, Template, is_shape_like};
 use super::values::{from_tract, to_tract, with_values};
 use super::{NAME, guarded};
 use crate::engine::ports::{Ports, args};
@@ -131,15 +131,27 @@ impl TractSession {
         Ok(Self { template, ports: Ports::new(inputs, outputs), plans: Vec::new() })
     }
 
+    fn make_plan(
+        &self,
+        inputs: &[(usize, View<'_>)],
+        wanted: &[usize],
+        freeze: bool,
+    ) -> Result<Plan, EngineError> {
+        let signature = Signature::new(inputs, wanted, freeze);
+        let made = guarded(|| Plan::new(&self.template, signature)).map_err(failed)?;
+        made.map_err(|error| failed(format!("{error:#}")))
+    }
+
     /// The plan for these inputs and outputs, made now or before.
     fn plan(&mut self, inputs: &[(usize, View<'_>)], wanted: &[usize]) -> Result<&Plan, EngineError> {
         let plan = match self.plans.iter().position(|plan| plan.signature.fits(inputs, wanted)) {
             Some(position) => self.plans.remove(position),
-            None => {
-                let signature = Signature::new(inputs, wanted);
-                let made = guarded(|| Plan::new(&self.template, signature)).map_err(failed)?;
-                made.map_err(|error| failed(format!("{error:#}")))?
-            }
+            None => match self.make_plan(inputs, wanted, false) {
+                Err(_) if inputs.iter().any(|(_, view)| is_shape_like(view)) => {
+                    self.make_plan(inputs, wanted, true)?
+                }
+                made => made?,
+            },
         };
         if self.plans.len() == PLANS {
             self.plans.remove(0);
@@ -149,14 +161,14 @@ impl TractSession {
     }
 
     fn call(&mut self, inputs: &[(usize, View<'_>)], wanted: &[usize]) -> Result<TVec<TValue>, EngineError> {
-        let mut values = TVec::new();
+        let mut values = Vec::with_capacity(inputs.len());
         for (number, view) in inputs {
             let tensor = to_tract(*view).ok_or_else(|| EngineError::Port {
                 side: Side::Input,
                 name: self.ports.inputs[*number].name.clone(),
                 problem: PortProblem::NoDType { found: view.dtype() },
             })?;
-            values.push(TValue::from(tensor.map_err(|error| failed(format!("{error:#}")))?));
+            values.push(tensor.map_err(|error| failed(format!("{error:#}")))?);
         }
         let plan = self.plan(inputs, wanted)?;
         let results = guarded(|| plan.run(values)).map_err(failed)?;
