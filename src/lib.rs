@@ -2,6 +2,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking"))]
 
 pub mod deps;
+pub mod engine;
 pub mod ir;
 pub mod ops;
 pub mod tensor;
+pub mod trace;
