@@ -1,9 +1,12 @@
 #![doc = include_str!("../ARCHITECTURE.md")]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking"))]
 
+pub mod autodiff;
+pub mod cost;
 pub mod deps;
 pub mod engine;
 pub mod ir;
 pub mod ops;
+pub mod shrink;
 pub mod tensor;
 pub mod trace;
