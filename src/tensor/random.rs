@@ -17,9 +17,9 @@ impl Random {
     #[must_use]
     pub fn fork(seed: u64, purpose: &str) -> Self {
         // FNV-1a, 64 bits: the hash must never change between versions, so it stands here and not in `std`.
-        let hash = purpose
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+        let hash = purpose.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+        });
         Self::new(seed ^ hash)
     }
 
