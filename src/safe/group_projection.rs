@@ -170,7 +170,10 @@ mod tests {
         Groups::new(4, vec![a, b]).unwrap()
     }
 
-    fn project(norm: GroupNorm, select: impl Select) -> Result<(Vec<f64>, Vec<f64>, Vec<f64>), SafeError> {
+    /// Scores, then `a [2, 2]` and `b [2, 3]` after the projection.
+    type Outcome = Result<(Vec<f64>, Vec<f64>, Vec<f64>), SafeError>;
+
+    fn project(norm: GroupNorm, select: impl Select) -> Outcome {
         let (mut a, mut b) = (vec![3.0, 4.0, 1.0, 1.0], vec![1.0, 2.0, 3.0, 1.0, 2.0, 3.0]);
         let mut projection = GroupProjection::new(groups(), norm, select);
         let mut views = [
@@ -188,10 +191,10 @@ mod tests {
         let cases = [
             (GroupNorm::Sum, [27.0, 28.0, 2.0, 0.0]),
             (GroupNorm::ElementMean, [27.0 / 4.0, 28.0 / 6.0, 1.0, 0.0]),
-            (GroupNorm::AxisMean, [(12.5 + 1.0) / 2.0, (1.0 + 6.5) / 2.0, 1.0, 0.0]),
+            (GroupNorm::AxisMean, [13.5 / 2.0, 7.5 / 2.0, 1.0, 0.0]),
             (
                 GroupNorm::RelativeAxisMean,
-                [(12.5 / 6.75 + 6.0 / 28.0) / 2.0, (1.0 / 6.75 + 6.5 * 6.0 / 28.0) / 2.0, 1.0 / 6.75, 0.0],
+                [(12.5 / 6.75 + 6.0 / 28.0) * 0.5, (1.0 / 6.75 + 6.5 * 6.0 / 28.0) * 0.5, 1.0 / 6.75, 0.0],
             ),
         ];
         let mut wrong = Vec::new();

@@ -135,7 +135,9 @@ impl<T: Scalar> Chunk<'_, T> {
             let d = &mut buffer[..end - start];
             self.write_direction(d, start, end, rule);
             if rule.clip != T::from_f64(1.0) {
-                d.iter_mut().for_each(|d| *d = *d * rule.clip);
+                for d in &mut *d {
+                    *d = *d * rule.clip;
+                }
             }
             sum += sum_of_squares(d);
             self.update(d, start, end, rule);

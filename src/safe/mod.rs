@@ -15,6 +15,7 @@
 //! indices; it must not know graphs, engines or files.
 
 mod base;
+mod dual;
 mod error;
 mod group_projection;
 mod groups;

@@ -72,7 +72,7 @@ impl Options {
         self.base.check()?;
         self.learning_rate.check()?;
         if let Some(bound) = self.clip_norm
-            && !(bound > 0.0)
+            && (bound.is_nan() || bound <= 0.0)
         {
             return Err(SafeError::Option { option: "clip_norm", value: bound, expected: "above 0" });
         }

@@ -1,6 +1,7 @@
 //! What a projection is.
 
 use super::{SafeError, Scalar};
+use crate::tensor::{TensorError, checked_count};
 
 /// The values of one split parameter that a projection changes in place.
 #[derive(Debug)]
@@ -40,7 +41,13 @@ impl<T: Scalar, F: FnMut(&mut [View<'_, T>]) -> Result<(), SafeError>> Projectio
     }
 }
 
-/// Where the parameter `tensor` stands in `tensors`.
+/// Where the parameter `tensor` stands in `tensors`, whose values are checked to fill its dimensions.
 pub(super) fn position<T>(tensors: &[View<'_, T>], tensor: usize) -> Result<usize, SafeError> {
-    tensors.iter().position(|view| view.index == tensor).ok_or(SafeError::NotSplit { tensor })
+    let at = tensors.iter().position(|view| view.index == tensor).ok_or(SafeError::NotSplit { tensor })?;
+    let View { dims, values, .. } = &tensors[at];
+    if checked_count(dims) == Some(values.len()) {
+        return Ok(at);
+    }
+    let source = TensorError::Count { values: values.len(), dims: dims.to_vec() };
+    Err(SafeError::Parameter { name: format!("number {tensor}"), source })
 }

@@ -28,7 +28,7 @@ pub(super) struct Split<T> {
 
 /// The optimiser: parameters `x`, perturbed points, split variables `z`, scaled duals `u`, and moments.
 ///
-/// Parameters are addressed by their position in the list given to [`Safe::new`]. `x`, the perturbed points and
+/// Parameters are addressed by their position in the list given to [`Safe::new`]; a position past its end panics. `x`, the perturbed points and
 /// the averages are kept as tensors, so that an engine can read them in place.
 #[derive(Debug, Clone)]
 pub struct Safe<T> {

@@ -1,4 +1,4 @@
-//! The steps: ascent, descent, dual update, final projection.
+//! The steps of `x`: ascent and descent.
 
 use std::iter::repeat_with;
 
@@ -6,8 +6,7 @@ use rayon::prelude::*;
 
 use super::kernel::{CHUNK, Chunk, Rule, norm};
 use super::state::{values, values_mut};
-use super::{Projection, ProximalPoint, Safe, SafeError, Scalar, View};
-use crate::tensor::Tensor;
+use super::{ProximalPoint, Safe, SafeError, Scalar};
 
 /// What a descent did.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -87,64 +86,6 @@ impl<T: Scalar> Safe<T> {
         Ok(Descent { learning_rate, penalty, norm })
     }
 
-    /// Whether the steps done are a multiple of the dual interval.
-    pub fn dual_is_due(&self) -> bool {
-        self.options.dual_interval.is_some_and(|interval| self.step > 0 && self.step.is_multiple_of(interval))
-    }
-
-    /// `z <- P(x + u)`, then `u <- u + x - z`. Call it after a descent when [`Safe::dual_is_due`].
-    ///
-    /// # Errors
-    /// When the projection fails; `z` is then undefined and `u` unchanged.
-    pub fn dual_update(&mut self, projection: &mut dyn Projection<T>) -> Result<(), SafeError> {
-        let jobs = self.slots.iter_mut().filter_map(|slot| slot.split.as_mut().map(|split| (split, &slot.x)));
-        let jobs = jobs.flat_map(|(split, x)| {
-            split.z.chunks_mut(CHUNK).zip(split.u.chunks(CHUNK)).zip(values::<T>(x).chunks(CHUNK))
-        });
-        jobs.collect::<Vec<_>>().into_par_iter().for_each(|((z, u), x)| {
-            z.iter_mut().zip(u).zip(x).for_each(|((z, &u), &x)| *z = x + u);
-        });
-        projection.project(&mut self.split_views())?;
-        let jobs = self.slots.iter_mut().filter_map(|slot| slot.split.as_mut().map(|split| (split, &slot.x)));
-        let jobs = jobs.flat_map(|(split, x)| {
-            split.u.chunks_mut(CHUNK).zip(split.z.chunks(CHUNK)).zip(values::<T>(x).chunks(CHUNK))
-        });
-        jobs.collect::<Vec<_>>().into_par_iter().for_each(|((u, z), x)| {
-            u.iter_mut().zip(z).zip(x).for_each(|((u, &z), &x)| *u = x + *u - z);
-        });
-        Ok(())
-    }
-
-    /// `x <- P(x)`: the final projection, or a step of iterative hard thresholding.
-    ///
-    /// # Errors
-    /// When the projection fails; `x` is then undefined.
-    pub fn project(&mut self, projection: &mut dyn Projection<T>) -> Result<(), SafeError> {
-        let views = self.slots.iter_mut().enumerate().filter(|(_, slot)| slot.split.is_some());
-        let mut tensors: Vec<_> = views.map(|(index, slot)| (index, &mut slot.x)).collect();
-        project_tensors(&mut tensors, projection)
-    }
-
-    /// All parameters with `P(x)` in place of `x`, in order; the state stays as it is.
-    ///
-    /// # Errors
-    /// When the projection fails.
-    pub fn projected(&self, projection: &mut dyn Projection<T>) -> Result<Vec<Tensor>, SafeError> {
-        let mut copies: Vec<Tensor> = self.slots.iter().map(|slot| slot.x.clone()).collect();
-        let views = copies.iter_mut().enumerate().filter(|(index, _)| self.slots[*index].split.is_some());
-        project_tensors(&mut views.collect::<Vec<_>>(), projection)?;
-        Ok(copies)
-    }
-
-    /// Puts the running average in the place of `x`. Without an average nothing changes.
-    pub fn adopt_average(&mut self) {
-        for slot in &mut self.slots {
-            if let Some(average) = &slot.average {
-                slot.x.clone_from(average);
-            }
-        }
-    }
-
     fn matched<'a, G: AsRef<[T]>>(&self, gradients: &'a [G]) -> Result<Vec<&'a [T]>, SafeError> {
         let (expected, found) = (self.slots.len(), gradients.len());
         if expected != found {
@@ -195,12 +136,187 @@ impl<T: Scalar> Safe<T> {
     }
 }
 
-fn project_tensors<T: Scalar>(
-    tensors: &mut [(usize, &mut Tensor)],
-    projection: &mut dyn Projection<T>,
-) -> Result<(), SafeError> {
-    let dims: Vec<Vec<usize>> = tensors.iter().map(|(_, tensor)| tensor.dims().to_vec()).collect();
-    let views = tensors.iter_mut().zip(&dims);
-    let views = views.map(|((index, tensor), dims)| View { index: *index, dims, values: values_mut(tensor) });
-    projection.project(&mut views.collect::<Vec<_>>())
+#[cfg(test)]
+mod tests {
+    use super::super::{Base, Keep, LearningRate, Options, Parameter, Penalty, Threshold, Unstructured};
+    use super::*;
+    use crate::tensor::Random;
+
+    fn plain(rate: f64) -> Options {
+        Options {
+            radius: 0.0,
+            penalty: Penalty::constant(0.0),
+            proximal_point: ProximalPoint::Iterate,
+            dual_interval: None,
+            base: Base::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 },
+            learning_rate: LearningRate::Constant(rate),
+            clip_norm: None,
+            average_decay: None,
+        }
+    }
+
+    fn parameter(name: &str, values: &[f64]) -> Parameter {
+        Parameter::new(name, vec![values.len()], values.to_vec()).unwrap()
+    }
+
+    fn one(values: &[f64], options: Options) -> Safe<f64> {
+        Safe::new(vec![parameter("x", values)], options, &mut Keep).unwrap()
+    }
+
+    /// The gradient of `|x - center|^2 / 2`.
+    fn pull(x: &[f64], center: &[f64]) -> Vec<Vec<f64>> {
+        vec![x.iter().zip(center).map(|(x, center)| x - center).collect()]
+    }
+
+    /// Name, settings, `x` after one step, `x` after two.
+    type Case = (&'static str, Options, [f64; 2], [f64; 2]);
+
+    #[test]
+    fn single_steps_have_the_values_worked_out_by_hand() {
+        let sgd = |momentum, nesterov, weight_decay| Base::Sgd { momentum, nesterov, weight_decay };
+        let adam = |weight_decay| Base::Adam { beta1: 0.9, beta2: 0.99, epsilon: 0.0, weight_decay };
+        // Two steps from x = (3, 4) on |x|^2 / 2.
+        let cases: [Case; 8] = [
+            ("gradient", plain(0.1), [2.7, 3.6], [2.43, 3.24]),
+            ("ascent", Options { radius: 0.5, ..plain(0.1) }, [2.67, 3.56], [2.373, 3.164]),
+            ("momentum", Options { base: sgd(0.5, false, 0.0), ..plain(0.1) }, [2.7, 3.6], [2.28, 3.04]),
+            ("nesterov", Options { base: sgd(0.5, true, 0.0), ..plain(0.1) }, [2.55, 3.4], [2.0925, 2.79]),
+            ("weight decay", Options { base: sgd(0.0, false, 1.0), ..plain(0.1) }, [2.4, 3.2], [1.92, 2.56]),
+            ("clip", Options { clip_norm: Some(1.0), ..plain(0.5) }, [2.7, 3.6], [2.4, 3.2]),
+            ("adam", Options { base: adam(0.0), ..plain(0.1) }, [2.9, 3.9], [2.800_095_05, 3.800_068_27]),
+            ("adamw", Options { base: adam(1.0), ..plain(0.1) }, [2.6, 3.5], [2.240_593_61, 3.050_538_41]),
+        ];
+        let mut wrong = Vec::new();
+        for (name, options, first, second) in cases {
+            let mut safe = one(&[3.0, 4.0], options);
+            for expected in [first, second] {
+                let length = safe.ascend(&pull(safe.x(0), &[0.0, 0.0])).unwrap();
+                assert!(length > 0.0);
+                safe.descend(&pull(safe.perturbed(0), &[0.0, 0.0])).unwrap();
+                if safe.x(0).iter().zip(expected).any(|(x, expected)| (x - expected).abs() > 1e-6) {
+                    wrong.push(format!("{name}: {:?}, expected {expected:?}", safe.x(0)));
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+
+    #[test]
+    fn the_penalty_stands_at_the_chosen_point() {
+        // x = (3, 4), g = (3, 4), perturbed = (6, 8); z = x, u = 0; d = g + 1 * (point - z).
+        for (point, expected) in
+            [(ProximalPoint::Iterate, [3.0, 4.0]), (ProximalPoint::Perturbed, [6.0, 8.0])]
+        {
+            let options =
+                Options { radius: 5.0, penalty: Penalty::constant(1.0), proximal_point: point, ..plain(1.0) };
+            let mut safe = Safe::new(vec![parameter("x", &[3.0, 4.0]).split()], options, &mut Keep).unwrap();
+            safe.ascend(&[[3.0, 4.0]]).unwrap();
+            let descent = safe.descend(&[[3.0, 4.0]]).unwrap();
+            let moved: Vec<f64> = safe.x(0).iter().zip([3.0, 4.0]).map(|(x, start)| start - x).collect();
+            assert!(moved.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-9), "{point:?}: {moved:?}");
+            assert!((descent.norm - expected[0].hypot(expected[1])).abs() < 1e-9);
+        }
+    }
+
+    #[test]
+    fn decay_holding_and_averages_follow_their_settings() {
+        let options = Options {
+            base: Base::Sgd { momentum: 0.5, nesterov: false, weight_decay: 1.0 },
+            average_decay: Some(0.5),
+            ..plain(0.1)
+        };
+        let parameters = vec![
+            parameter("decays", &[1.0]),
+            parameter("does not", &[1.0]).without_decay(),
+            parameter("held", &[1.0]).held(),
+        ];
+        let mut safe = Safe::new(parameters, options, &mut Keep).unwrap();
+        safe.descend(&[[0.0], [0.0], [1.0]]).unwrap();
+        assert_eq!([safe.x(0)[0], safe.x(1)[0], safe.x(2)[0]], [0.9, 1.0, 1.0]);
+        assert_eq!(safe.momentum(2), [2.0]);
+        assert_eq!(safe.average_tensor(0).unwrap().to_f64().unwrap(), [0.95]);
+        safe.adopt_average();
+        assert_eq!(safe.x(0), [0.95]);
+    }
+
+    /// Bits of `x` and the norms after some steps over several chunks, on `threads` threads.
+    fn bits(threads: usize, base: Base) -> Vec<u64> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let mut random = Random::new(11);
+            let mut draw = |count: usize| (0..count).map(|_| random.normal()).collect::<Vec<f64>>();
+            let sizes = [3 * CHUNK + 17, 1, 0, 2 * CHUNK, 100];
+            let parameters = sizes.iter().enumerate();
+            let parameters = parameters.map(|(at, &size)| parameter(&at.to_string(), &draw(size)).split());
+            let parameters: Vec<Parameter> = parameters.collect();
+            let options = Options {
+                radius: 0.1,
+                penalty: Penalty::constant(0.1),
+                proximal_point: ProximalPoint::Perturbed,
+                dual_interval: Some(2),
+                base,
+                clip_norm: Some(100.0),
+                average_decay: Some(0.9),
+                ..plain(0.1)
+            };
+            let mut rule = Unstructured::global(vec![0, 1, 2, 3], 0.5, Threshold::Kept).unwrap();
+            let mut safe = Safe::new(parameters, options, &mut rule).unwrap();
+            let mut bits = Vec::new();
+            for _ in 0..4 {
+                let gradients: Vec<Vec<f64>> = sizes.iter().map(|&size| draw(size)).collect();
+                bits.push(safe.ascend(&gradients).unwrap().to_bits());
+                bits.push(safe.descend(&gradients).unwrap().norm.to_bits());
+                if safe.dual_is_due() {
+                    safe.dual_update(&mut rule).unwrap();
+                }
+            }
+            let state =
+                (0..safe.len()).flat_map(|at| [safe.x(at), safe.split(at).unwrap(), safe.dual(at).unwrap()]);
+            bits.extend(state.flatten().map(|value| value.to_bits()));
+            bits
+        })
+    }
+
+    #[test]
+    fn the_number_of_threads_changes_no_bit() {
+        let sgd = Base::Sgd { momentum: 0.9, nesterov: true, weight_decay: 1e-4 };
+        let adam = Base::Adam { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 1e-2 };
+        for base in [sgd, adam] {
+            assert!(bits(1, base) == bits(2, base) && bits(2, base) == bits(5, base), "{base:?}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_match_is_an_error_and_changes_nothing() {
+        let mut safe = one(&[1.0, 2.0], Options { radius: 0.1, ..plain(0.1) });
+        let good = [vec![1.0, 1.0]];
+        assert_eq!(safe.ascend::<Vec<f64>>(&[]), Err(SafeError::GradientCount { expected: 1, found: 0 }));
+        let short = SafeError::GradientLength { name: "x".into(), expected: 2, found: 1 };
+        assert_eq!(safe.ascend(&[[1.0]]), Err(short.clone()));
+        assert_eq!(safe.descend(&good), Err(SafeError::NoAscent { step: 0 }));
+        assert!(matches!(safe.ascend(&[[1.0, f64::NAN]]), Err(SafeError::NotFinite { step: 0, .. })));
+        safe.ascend(&good).unwrap();
+        assert_eq!(safe.descend(&[[1.0]]), Err(short));
+        assert_eq!((safe.x(0), safe.steps_done()), (&[1.0, 2.0][..], 0));
+        safe.descend(&good).unwrap();
+        assert_eq!(safe.descend(&good), Err(SafeError::NoAscent { step: 1 }));
+
+        let twice = vec![parameter("x", &[1.0]), parameter("x", &[1.0])];
+        let twice = Safe::<f64>::new(twice, plain(0.1), &mut Keep);
+        assert_eq!(twice.err(), Some(SafeError::DuplicateName { name: "x".into() }));
+        let other_type = Safe::<f32>::new(vec![parameter("x", &[1.0])], plain(0.1), &mut Keep);
+        assert!(matches!(other_type.err(), Some(SafeError::Parameter { .. })));
+        assert!(Parameter::new("x", vec![2], vec![1.0_f32]).is_err());
+        let wrong = [
+            Options { radius: -1.0, ..plain(0.1) },
+            Options { dual_interval: Some(0), ..plain(0.1) },
+            Options { clip_norm: Some(0.0), ..plain(0.1) },
+            Options { average_decay: Some(1.0), ..plain(0.1) },
+            Options { base: Base::Sgd { momentum: 1.0, nesterov: false, weight_decay: 0.0 }, ..plain(0.1) },
+        ];
+        for options in wrong {
+            let made = Safe::<f64>::new(Vec::new(), options.clone(), &mut Keep);
+            assert!(matches!(made.err(), Some(SafeError::Option { .. })), "{options:?}");
+        }
+    }
 }
