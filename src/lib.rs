@@ -7,6 +7,7 @@ pub mod deps;
 pub mod engine;
 pub mod ir;
 pub mod ops;
+pub mod safe;
 pub mod shrink;
 pub mod tensor;
 pub mod trace;

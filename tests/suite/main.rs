@@ -1,0 +1,4 @@
+//! The integration tests.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod safe_reference;
