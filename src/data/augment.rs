@@ -120,7 +120,8 @@ mod tests {
     #[test]
     fn motions_reach_every_place_and_no_further() {
         let augment = Augment { flip: true, shift: 1, crop: Some(Crop::Padded(1)) };
-        let motions: Vec<_> = (0..500).map(|sample| augment.motion(&mut sample_random(1, 0, sample))).collect();
+        let motions: Vec<_> =
+            (0..500).map(|sample| augment.motion(&mut sample_random(1, 0, sample))).collect();
         for wanted in -2..=2 {
             assert!(motions.iter().any(|motion| motion.down == wanted), "down {wanted}");
             assert!(motions.iter().any(|motion| motion.right == wanted), "right {wanted}");

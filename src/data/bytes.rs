@@ -62,7 +62,9 @@ pub(super) fn read_values(
         DType::F16 => numbers!(f16),
         DType::F32 => numbers!(f32),
         DType::F64 => numbers!(f64),
-        DType::BF16 | DType::String => Err(Error::new(ErrorKind::InvalidInput, format!("values of type {dtype}"))),
+        DType::BF16 | DType::String => {
+            Err(Error::new(ErrorKind::InvalidInput, format!("values of type {dtype}")))
+        }
     }
 }
 

@@ -18,13 +18,16 @@ pub fn check(data: &Dataset, batch: usize) -> Result<(), DataError> {
         return Err(DataError::Empty { place: place() });
     }
     if batch == 0 {
-        return Err(DataError::Options { problem: "a batch of no samples; use a batch of at least 1".to_owned() });
+        return Err(DataError::Options {
+            problem: "a batch of no samples; use a batch of at least 1".to_owned(),
+        });
     }
     if data.len() < batch {
         return Err(DataError::TooFew { place: place(), samples: data.len(), batch });
     }
     for spec in &data.shared.specs {
-        if let Some(&Some(fixed)) = spec.dims.first().filter(|&&dim| dim.is_some_and(|fixed| fixed != batch)) {
+        if let Some(&Some(fixed)) = spec.dims.first().filter(|&&dim| dim.is_some_and(|fixed| fixed != batch))
+        {
             return Err(DataError::FixedBatch { input: spec.name.clone(), fixed, batch });
         }
     }

@@ -61,9 +61,7 @@ pub(super) fn read(files: &Files) -> Result<(Tensor, Tensor), DataError> {
     for path in &files.files {
         let label = path.display().to_string();
         let mut bytes = Vec::new();
-        File::open(path)
-            .and_then(|mut file| file.read_to_end(&mut bytes))
-            .map_err(DataError::io(path))?;
+        File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)).map_err(DataError::io(path))?;
         if bytes.len() % record != 0 {
             let problem = format!("{} bytes are no whole number of records of {record} bytes", bytes.len());
             return Err(DataError::damaged(&label, problem));

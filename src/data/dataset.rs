@@ -8,10 +8,9 @@ use std::{
 use super::{
     Augment, Batch, Crop, DataError, DataOptions, Draw, InputSpec, Part, TargetSpec,
     input::{Input, Store},
-    layout::resolve_target,
     names,
     source::{self, Named, Source},
-    spec::show,
+    target::Target,
 };
 use crate::tensor::{DType, Random, Tensor};
 
@@ -32,19 +31,6 @@ pub(super) struct Shared {
     pub(super) target: Option<Target>,
     pub(super) augment: Augment,
     samples: usize,
-}
-
-#[derive(Debug)]
-pub(super) struct Target {
-    /// Its name in messages.
-    pub(super) label: String,
-    pub(super) tensor: Tensor,
-    /// Shape of one sample's target.
-    dims: Vec<usize>,
-    /// Whether batches hold `float`, not `int64`.
-    pub(super) float: bool,
-    /// Number of classes of the model, if it is known.
-    pub(super) classes: Option<usize>,
 }
 
 /// Opens the `part` of the data at `path` for a model with these `inputs`; the format is found from the content.
@@ -72,7 +58,8 @@ pub fn open(
     };
     if let Source::Images(root) = &source {
         let [spec] = inputs else {
-            let problem = format!("a folder of images serves one input, the model has {}; use arrays", inputs.len());
+            let problem =
+                format!("a folder of images serves one input, the model has {}; use arrays", inputs.len());
             return Err(DataError::Options { problem });
         };
         let input = Input::of_images(root, spec, options)?;
@@ -84,7 +71,8 @@ pub fn open(
         shared.inputs.push(input);
     } else {
         if options.resize.is_some() || options.crop.is_some() {
-            let problem = format!("{} is no folder of images; leave the settings resize and crop out", path.display());
+            let problem =
+                format!("{} is no folder of images; leave the settings resize and crop out", path.display());
             return Err(DataError::Options { problem });
         }
         let names = source.names(part)?;
@@ -120,7 +108,8 @@ pub fn open_both(
     let train = open(data, Part::Train)?;
     let val = match (val, options.val_split) {
         (Some(_), Some(_)) => {
-            let problem = "validation data and a share for validation are both given; leave one out".to_owned();
+            let problem =
+                "validation data and a share for validation are both given; leave one out".to_owned();
             return Err(DataError::Options { problem });
         }
         (None, Some(share)) => {
@@ -132,7 +121,8 @@ pub fn open_both(
         (None, None) => return Ok((train, None)),
     };
     if let (Some(first), Some(second)) = (train.class_names(), val.class_names())
-        && let Some(class) = first.iter().chain(second).find(|class| !(first.contains(class) && second.contains(class)))
+        && let Some(class) =
+            first.iter().chain(second).find(|class| !(first.contains(class) && second.contains(class)))
     {
         let problem = format!(
             "only one of {} and {} has the class folder '{class}'; make the class folders the same",
@@ -174,7 +164,10 @@ impl Shared {
         let problem = if !self.inputs.iter().any(|input| input.geometry.image) {
             let shapes: Vec<_> =
                 self.inputs.iter().map(|input| format!("{} {:?}", input.label, input.dims)).collect();
-            format!("no input is an image [N, C, H, W] or [N, H, W, C] of 1 to 4 channels: {}", shapes.join(", "))
+            format!(
+                "no input is an image [N, C, H, W] or [N, H, W, C] of 1 to 4 channels: {}",
+                shapes.join(", ")
+            )
         } else if self.target.as_ref().is_some_and(|target| target.dims.len() >= 2) {
             "moved images would no longer match targets for each position".to_owned()
         } else if self.augment.crop == Some(Crop::Resized)
@@ -185,49 +178,6 @@ impl Shared {
             return Ok(());
         };
         Err(DataError::Augment { problem })
-    }
-}
-
-impl Target {
-    fn new(array: Named, spec: Option<&TargetSpec>) -> Result<Self, DataError> {
-        let Named { label, tensor } = array;
-        let Some((_, stored)) = tensor.dims().split_first() else {
-            return Err(DataError::Scalar { array: label });
-        };
-        let float = spec.map_or(tensor.dtype().is_float(), |spec| spec.dtype.is_float());
-        let Some(spec) = spec else {
-            return Ok(Self { dims: stored.to_vec(), label, tensor, float, classes: None });
-        };
-        if !float && tensor.dtype().is_float() {
-            return Err(DataError::Type {
-                array: label,
-                found: tensor.dtype(),
-                wanted_by: "the loss".to_owned(),
-                wanted: spec.dtype,
-                hint: "store class numbers as integers (of one-hot rows: the position of the one)",
-            });
-        }
-        let Some(dims) = resolve_target(stored, spec.sample_dims()) else {
-            return Err(DataError::Shape {
-                array: label,
-                found: format!("{stored:?}"),
-                wanted_by: "the loss".to_owned(),
-                wanted: show(spec.sample_dims()),
-                hint: "store one target of that shape for each sample (for classes: one integer)",
-            });
-        };
-        Ok(Self { dims, label, tensor, float, classes: spec.classes.filter(|_| !float) })
-    }
-
-    /// The targets at `rows` of the storage.
-    pub(super) fn batch(&self, rows: &[usize]) -> Result<Tensor, DataError> {
-        let taken = self.tensor.take(0, rows);
-        let dims = [&[rows.len()], &self.dims[..]].concat();
-        Ok(if self.float {
-            Tensor::new(dims, taken.to_f32()?)?
-        } else {
-            Tensor::new(dims, taken.to_i64()?)?
-        })
     }
 }
 
@@ -308,34 +258,27 @@ impl Dataset {
 
     /// One line for people: format, place, samples, inputs, targets and classes found.
     pub fn describe(&self) -> String {
-        let mut text = format!("{} {}: {} samples", self.shared.format, self.shared.place.display(), self.len());
-        for (input, spec) in self.shared.inputs.iter().zip(&self.shared.specs) {
+        let inputs = self.shared.inputs.iter().zip(&self.shared.specs).map(|(input, spec)| {
             let stored = match &input.store {
                 Store::Memory(tensor) => format!("{} {:?}", tensor.dtype(), &tensor.dims()[1..]),
                 Store::Images(_) => "PNG and JPEG files".to_owned(),
             };
-            text += &format!(", {stored} as {} {:?} for '{}'", spec.dtype, input.dims, spec.name);
-        }
-        match (&self.shared.target, self.class_names()) {
-            (None, _) => text + ", no targets",
-            (Some(_), Some(classes)) => text + &format!(", {} classes", classes.len()),
-            (Some(target), None) if target.float => text + &format!(", float targets {:?}", target.dims),
+            format!("{stored} as {} {:?} for '{}'", spec.dtype, input.dims, spec.name)
+        });
+        let targets = match (&self.shared.target, self.class_names()) {
+            (None, _) => "no targets".to_owned(),
+            (Some(_), Some(classes)) => format!("{} classes", classes.len()),
+            (Some(target), None) if target.float => format!("float targets {:?}", target.dims),
             (Some(target), None) => {
-                let labels = self.labels_found(target);
+                let labels = target.found((0..self.len()).map(|position| self.row(position)));
                 let range = labels.first().zip(labels.last());
                 let range = range.map(|(first, last)| format!(" ({first} to {last})")).unwrap_or_default();
-                text + &format!(", labels {:?} of {} classes{range}", target.dims, labels.len())
+                let each = if target.dims.is_empty() { String::new() } else { format!(" {:?}", target.dims) };
+                format!("labels{each} of {} classes{range}", labels.len())
             }
-        }
-    }
-
-    /// The labels that occur, sorted.
-    fn labels_found(&self, target: &Target) -> std::collections::BTreeSet<i64> {
-        let mut found = std::collections::BTreeSet::new();
-        for position in 0..self.len() {
-            let labels = target.tensor.take(0, &[self.row(position)]).to_i64().unwrap_or_default();
-            found.extend(labels);
-        }
-        found
+        };
+        let parts: Vec<String> = inputs.chain([targets]).collect();
+        let Shared { format, place, .. } = &*self.shared;
+        format!("{format} {}: {} samples, {}", place.display(), self.len(), parts.join(", "))
     }
 }

@@ -78,7 +78,9 @@ pub enum DataError {
         found: String,
     },
     /// The targets are missing.
-    #[error("no targets in {place}, which holds {found}; add an array named 'y' or 'labels' beside the inputs")]
+    #[error(
+        "no targets in {place}, which holds {found}; add an array named 'y' or 'labels' beside the inputs"
+    )]
     MissingTarget {
         /// The file or folder.
         place: PathBuf,
@@ -86,7 +88,9 @@ pub enum DataError {
         found: String,
     },
     /// Two arrays have different numbers of samples.
-    #[error("{first} has {first_count} samples, but {second} has {second_count}; store one row for each sample in both")]
+    #[error(
+        "{first} has {first_count} samples, but {second} has {second_count}; store one row for each sample in both"
+    )]
     Counts {
         /// One array.
         first: String,
@@ -175,7 +179,9 @@ pub enum DataError {
         place: PathBuf,
     },
     /// There are fewer samples than one batch takes.
-    #[error("{place} holds {samples} samples, fewer than one batch of {batch}; use a batch of at most {samples}")]
+    #[error(
+        "{place} holds {samples} samples, fewer than one batch of {batch}; use a batch of at most {samples}"
+    )]
     TooFew {
         /// The file or folder.
         place: PathBuf,
@@ -215,7 +221,9 @@ pub enum DataError {
         problem: String,
     },
     /// The share of the samples for validation is not between none and all.
-    #[error("a share of {share} leaves {validation} of {samples} samples for validation; both parts need samples")]
+    #[error(
+        "a share of {share} leaves {validation} of {samples} samples for validation; both parts need samples"
+    )]
     Split {
         /// The share asked for.
         share: f64,

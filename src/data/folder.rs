@@ -15,6 +15,9 @@ use super::{
 };
 use crate::tensor::Random;
 
+/// Pixels of the largest scaled image: a line of pixels must not become a sheet.
+const MOST_PIXELS: u64 = 1 << 26;
+
 /// The images of all classes, and how they are cut to size.
 #[derive(Debug)]
 pub(super) struct Images {
@@ -31,10 +34,15 @@ pub(super) struct Images {
 
 impl Images {
     /// Lists the folders of `root`, whose images shall fill the model's `input`.
-    pub(super) fn open(root: &Path, input: &InputSpec, options: &DataOptions) -> Result<(Self, Order), DataError> {
+    pub(super) fn open(
+        root: &Path,
+        input: &InputSpec,
+        options: &DataOptions,
+    ) -> Result<(Self, Order), DataError> {
         let (order, [channels, height, width]) = input_size(root, input, options.crop)?;
         if options.resize.is_some_and(|side| side < height.max(width)) {
-            let problem = format!("images resized to less than the crop of {height} x {width}; resize to more");
+            let problem =
+                format!("images resized to less than the crop of {height} x {width}; resize to more");
             return Err(DataError::Options { problem });
         }
         let mut images = Self {
@@ -89,6 +97,13 @@ impl Images {
             scaled(image.crop_imm(left, top, cut_width, cut_height), width, height)
         } else {
             let [new_width, new_height] = self.scaled_size(image.width(), image.height());
+            if u64::from(new_width) * u64::from(new_height) > MOST_PIXELS {
+                return Err(DataError::Unsupported {
+                    file: path.display().to_string(),
+                    what: format!("an image of {} x {} pixels", image.width(), image.height()),
+                    instead: "cut it to usual proportions",
+                });
+            }
             let image = scaled(image, new_width, new_height);
             image.crop_imm((new_width - width) / 2, (new_height - height) / 2, width, height)
         };
@@ -126,7 +141,8 @@ fn random_part(width: u32, height: u32, random: &mut Random) -> [u32; 4] {
     for _ in 0..10 {
         let part = area * (0.08 + 0.92 * random.unit());
         let ratio = ((2.0 * random.unit() - 1.0) * (4.0_f64 / 3.0).ln()).exp();
-        let (cut_width, cut_height) = ((part * ratio).sqrt().round() as u32, (part / ratio).sqrt().round() as u32);
+        let (cut_width, cut_height) =
+            ((part * ratio).sqrt().round() as u32, (part / ratio).sqrt().round() as u32);
         if (1..=width).contains(&cut_width) && (1..=height).contains(&cut_height) {
             let left = random.below((width - cut_width + 1) as usize) as u32;
             let top = random.below((height - cut_height + 1) as usize) as u32;
@@ -160,10 +176,16 @@ fn input_size(
     };
     let fixed = |dim: Option<usize>, crop: Option<usize>| match (dim, crop) {
         (Some(dim), Some(crop)) if dim != crop => Err(DataError::Options {
-            problem: format!("a crop of {crop} pixels does not fit the model's input size {}; leave it out", show(dims)),
+            problem: format!(
+                "a crop of {crop} pixels does not fit the model's input size {}; leave it out",
+                show(dims)
+            ),
         }),
         (None, None) => Err(DataError::Options {
-            problem: format!("the model leaves its input size free ({}); give the size of the crop", show(dims)),
+            problem: format!(
+                "the model leaves its input size free ({}); give the size of the crop",
+                show(dims)
+            ),
         }),
         (Some(0), _) | (None, Some(0)) => {
             Err(DataError::Options { problem: "images of no pixels; give a crop of at least 1".to_owned() })

