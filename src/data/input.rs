@@ -97,11 +97,7 @@ impl Input {
     }
 
     /// Images to be decoded for the input `spec`.
-    pub(super) fn of_images(
-        root: &Path,
-        spec: &InputSpec,
-        options: &DataOptions,
-    ) -> Result<Self, DataError> {
+    pub(super) fn of_images(root: &Path, spec: &InputSpec, options: &DataOptions) -> Result<Self, DataError> {
         let label = format!("images of {}", root.display());
         let (images, order) = Images::open(root, spec, options)?;
         let geometry = images.geometry(order);
