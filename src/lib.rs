@@ -3,6 +3,7 @@
 
 pub mod autodiff;
 pub mod cost;
+pub mod data;
 pub mod deps;
 pub mod engine;
 pub mod ir;

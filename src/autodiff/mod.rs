@@ -123,11 +123,18 @@ pub fn differentiate(
         return Err(AutodiffError::Unsupported(unsupported));
     }
     let mut gradients = Vec::new();
+    // Weights may share one gradient value, which then gets its first name and aliases.
+    let mut renamed: BTreeMap<ValueId, ValueId> = BTreeMap::new();
     for &id in &request.trainable {
         if let Some(parts) = grads.remove(&id) {
-            let sum = total(&mut model.graph, &parts);
+            let parts: Vec<ValueId> = parts.iter().map(|part| *renamed.get(part).unwrap_or(part)).collect();
+            let mut sum = total(&mut model.graph, &parts);
+            if renamed.values().any(|&named| named == sum) {
+                sum = model.graph.add("gradient.alias", crate::ir::NodeSpec::new(ALIAS, &[sum]));
+            }
             let name = model.graph.fresh_name(&format!("grad:{}", model.graph.value(id).name()));
             let named = model.graph.rename_output(sum, &name);
+            renamed.insert(sum, named);
             gradients.push((id, named));
         }
     }
@@ -189,7 +196,9 @@ fn total(graph: &mut Graph, parts: &[ValueId]) -> ValueId {
         .fold(parts[0], |sum, &part| graph.add("gradient.sum", crate::ir::NodeSpec::new(SUM, &[sum, part])))
 }
 
+// The two operators that any graph is joined with, whatever its operators are.
 const SUM: &str = "Add";
+const ALIAS: &str = "Identity";
 
 struct Backward<'a> {
     /// The forward graph; the tape writes to a copy of it.
