@@ -149,7 +149,9 @@ fn check_gradient(example: &Example, random: &mut Random) -> Result<(), String> 
         y.iter().zip(&goal).map(|(y, goal)| (y - goal) * (y - goal)).sum::<f64>() / goal.len() as f64
     };
     for engine in engines() {
-        if engine.name() == "tract" && TRACT_COMPUTES_OTHERWISE.iter().any(|(op_type, _)| *op_type == example.op_type) {
+        if engine.name() == "tract"
+            && TRACT_COMPUTES_OTHERWISE.iter().any(|(op_type, _)| *op_type == example.op_type)
+        {
             continue;
         }
         let outputs = run(&*engine, &training.model, &[("target", &target)])
@@ -182,7 +184,8 @@ fn check_gradient(example: &Example, random: &mut Random) -> Result<(), String> 
         if kinks * 4 > differences.iter().map(Vec::len).sum::<usize>() {
             return Err(format!("the example has {kinks} kinks"));
         }
-        let scale = differences.iter().flatten().flatten().fold(1e-3_f64, |largest, slope| largest.max(slope.abs()));
+        let scale =
+            differences.iter().flatten().flatten().fold(1e-3_f64, |largest, slope| largest.max(slope.abs()));
         for (index, slopes) in differences.iter().enumerate() {
             let place = training.gradients.iter().position(|&(weight, _)| weight == varying[index]);
             let grads = match place {
@@ -197,8 +200,10 @@ fn check_gradient(example: &Example, random: &mut Random) -> Result<(), String> 
                 }
                 None => vec![0.0; slopes.len()],
             };
-            let gap =
-                grads.iter().zip(slopes).fold(0.0_f64, |gap, (grad, slope)| gap.max(slope.map_or(0.0, |slope| (grad - slope).abs())));
+            let gap = grads
+                .iter()
+                .zip(slopes)
+                .fold(0.0_f64, |gap, (grad, slope)| gap.max(slope.map_or(0.0, |slope| (grad - slope).abs())));
             if gap > 4e-3 * scale {
                 return Err(format!(
                     "{}: gradient of {} differs by {gap:.2e} of {scale:.2e}: {grads:.4?} instead of {slopes:.4?}",
