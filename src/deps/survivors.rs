@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Analysis, Groups};
-use crate::ir::{Facts, Graph, ValueId};
+use crate::ir::{ValueFacts, ValueId};
 use crate::ops::Slot;
 
 /// For every axis of every value, the indices that stay.
@@ -25,19 +25,18 @@ impl Survivors {
         self.kept.get(value.index()).is_some_and(|axes| axes.iter().any(Option::is_some))
     }
 
-    /// The facts of the graph after the cut.
-    pub fn facts(&self, graph: &Graph, facts: &Facts) -> Facts {
-        let mut small = facts.clone();
-        for (id, _) in graph.values() {
-            if let Some(seen) = facts.get(id).filter(|_| self.touches(id)) {
-                let mut seen = seen.clone();
-                for (axis, dim) in seen.dims.iter_mut().enumerate() {
-                    *dim = self.axis(id, axis).map_or(*dim, <[usize]>::len);
-                }
-                small.set(id, seen);
-            }
+    /// The facts of a value after the cut.
+    pub fn seen(&self, value: ValueId, seen: &ValueFacts) -> ValueFacts {
+        let mut seen = seen.clone();
+        for (axis, dim) in seen.dims.iter_mut().enumerate() {
+            *dim = self.axis(value, axis).map_or(*dim, <[usize]>::len);
         }
-        small
+        seen
+    }
+
+    /// Whether some axis loses all its indices.
+    pub fn empties_an_axis(&self) -> bool {
+        self.kept.iter().flatten().flatten().any(|kept| kept.is_empty())
     }
 }
 

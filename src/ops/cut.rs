@@ -54,11 +54,13 @@ pub struct NodeEdit {
     pub inputs: BTreeMap<usize, Vec<Entry>>,
     /// Inputs that become constants, of any dimensions.
     pub constants: BTreeMap<usize, Tensor>,
+    /// Integer outputs (1-D or 0-D) of which entries get other values, so that they stay what they were.
+    pub outputs: BTreeMap<usize, Vec<Entry>>,
     /// Another operator that takes the node's place.
     pub replacement: Option<Replacement>,
 }
 
-/// An operator that takes a node's place and has its outputs.
+/// An operator that takes a node's place and makes its outputs.
 #[derive(Debug, Clone)]
 pub struct Replacement {
     /// Operator of ONNX's own domain.

@@ -6,7 +6,6 @@
 use super::adjoint::{AxisMap, Size, map_axis, reshape, scatter_add, size};
 use super::{Movement, new_places, part, pin_inputs, set};
 use crate::ir::{NodeSpec, ValueId};
-use crate::ops::cut::Entry;
 use crate::ops::node::axis_index;
 use crate::ops::{Coupling, Cut, Example, NodeEdit, NodeView, Operator, Spec, Tape, Unsupported};
 use crate::tensor::Tensor;
@@ -88,12 +87,9 @@ fn resize(node: &NodeView<'_>, cut: &Cut<'_>, edit: &mut NodeEdit) -> Result<(),
         .map(|&at| places[at as usize].map(|place| place as i64))
         .collect::<Option<_>>()
         .ok_or_else(|| Unsupported::new("an index that is taken has left"))?;
-    if indices.rank() <= 1 {
-        edit.input(1, new.into_iter().map(Entry::Set).collect());
-    } else {
-        let dims = tensor.dims().to_vec();
-        edit.constants.insert(1, Tensor::new(dims, new).map_err(|error| Unsupported(error.to_string()))?);
-    }
+    let constant =
+        Tensor::new(tensor.dims().to_vec(), new).map_err(|error| Unsupported(error.to_string()))?;
+    edit.constants.insert(1, constant);
     Ok(())
 }
 

@@ -3,10 +3,11 @@
 //!
 //! Specification: <https://onnx.ai/onnx/operators/>. Shape has `start` and `end` since version 15.
 //!
-//! Whoever applies a cut makes every Shape deliver the sizes of the dense model, so Shape pins nothing.
+//! Shape and Size deliver the numbers of the dense model after a cut, so they pin nothing but where that is
+//! impossible.
 
 use super::{Movement, no_gradient, pin_inputs, set};
-use crate::ops::cut::{Entry, Replacement, ReplacementInput};
+use crate::ops::cut::Entry;
 use crate::ops::{Coupling, Cut, Example, NEWEST_OPSET, NodeEdit, NodeView, Operator, Spec, Unsupported};
 use crate::tensor::DType;
 
@@ -97,14 +98,38 @@ fn couple_size(node: &NodeView<'_>, slots: &mut dyn Coupling) -> Result<(), Unsu
     Ok(())
 }
 
-/// The number of elements stays that of the dense model, as the sizes do that a Shape delivers.
+/// The number of elements stays that of the dense model.
 fn resize_size(node: &NodeView<'_>, cut: &Cut<'_>, edit: &mut NodeEdit) -> Result<(), Unsupported> {
     if cut.shrinks_input(0) {
-        edit.replacement = Some(Replacement {
-            op_type: "Squeeze".to_owned(),
-            attributes: Vec::new(),
-            inputs: vec![ReplacementInput::Ints(vec![node.x(0)?.count() as i64])],
-        });
+        edit.outputs.insert(0, vec![Entry::Set(node.x(0)?.count() as i64)]);
     }
     Ok(())
+}
+
+/// The sizes stay those of the dense model; what is computed from them is set right where it is used.
+fn resize_shape(node: &NodeView<'_>, cut: &Cut<'_>, edit: &mut NodeEdit) -> Result<(), Unsupported> {
+    let x = node.x(0)?;
+    let rank = x.rank() as i64;
+    let bound = |name: &str, default: i64| {
+        let given = node.int(name, default);
+        (if given < 0 { given + rank } else { given }).clamp(0, rank) as usize
+    };
+    let (start, end) = (bound("start", 0), bound("end", rank));
+    let entry = |axis: usize| match cut.input(0, axis) {
+        Some(_) => Entry::Set(x.dims()[axis] as i64),
+        None => Entry::Keep,
+    };
+    let entries: Vec<Entry> = (start..end.max(start)).map(entry).collect();
+    if entries.iter().any(|entry| *entry != Entry::Keep) {
+        edit.outputs.insert(0, entries);
+    }
+    Ok(())
+}
+
+fn shape_examples() -> Vec<Example> {
+    let shape = || {
+        let shape = Example::new("Shape").computed(&[2, 6, 3]).prunable(0, 1).prunable(0, 2);
+        shape.no_gradient().output_dtype(DType::I64)
+    };
+    vec![shape(), shape().attribute("start", 1), shape().attribute("end", -1)]
 }
