@@ -13,6 +13,10 @@ mod spec;
 mod tape;
 
 mod elementwise;
+mod normalization;
+mod product;
+mod reduction;
+mod softmax;
 
 pub use coupling::{Axis, Coupling, Slot};
 pub use cut::{Cut, Entry, NodeEdit};
@@ -67,7 +71,22 @@ pub trait Operator: Sync {
 }
 
 /// Every operator, one slice for a file.
-static TABLES: &[&[&'static dyn Operator]] = &[elementwise::unary::OPERATORS, elementwise::binary::OPERATORS];
+static TABLES: &[&[&'static dyn Operator]] = &[
+    elementwise::unary::OPERATORS,
+    elementwise::binary::OPERATORS,
+    normalization::batch::OPERATORS,
+    normalization::instance::OPERATORS,
+    normalization::layer::OPERATORS,
+    normalization::local::OPERATORS,
+    normalization::lp::OPERATORS,
+    normalization::mean_variance::OPERATORS,
+    product::einsum::OPERATORS,
+    product::gemm::OPERATORS,
+    product::matmul::OPERATORS,
+    reduction::arg::OPERATORS,
+    reduction::reduce::OPERATORS,
+    softmax::OPERATORS,
+];
 
 /// All operators.
 pub fn all() -> impl Iterator<Item = &'static dyn Operator> {

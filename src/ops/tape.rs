@@ -245,8 +245,15 @@ impl<'a> Tape<'a> {
         self.reduce("ReduceMean", a, axes, keep_dims, 18)
     }
 
-    /// `axes` became an input in operator set `since`.
-    fn reduce(&mut self, op_type: &str, a: ValueId, axes: &[usize], keep_dims: bool, since: i64) -> ValueId {
+    /// A reduction of `a` over `axes` (counted from the front), which became an input in operator set `since`.
+    pub fn reduce(
+        &mut self,
+        op_type: &str,
+        a: ValueId,
+        axes: &[usize],
+        keep_dims: bool,
+        since: i64,
+    ) -> ValueId {
         let axes: Vec<i64> = axes.iter().map(|&axis| axis as i64).collect();
         let spec = if self.opset >= since {
             let axes = self.ints(&axes);
