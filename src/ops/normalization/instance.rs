@@ -56,22 +56,27 @@ impl Operator for InstanceNormalization {
     fn gradient(&self, node: &NodeView<'_>, tape: &mut Tape<'_>) -> Result<(), Unsupported> {
         let rank = rank_of(node)?;
         let (x, dy) = (tape.x(0)?, tape.dy0()?);
+        let axes: Vec<usize> = (2..rank).collect();
+        let sum = tape.reduce_sum(dy, &axes, true);
         if tape.wants(2) {
-            give_sum(tape, 2, dy, rank);
+            give_channels(tape, 2, sum, rank);
         }
         if !tape.wants(0) && !tape.wants(1) {
             return Ok(());
         }
-        let standard = Standardised::new(tape, x, (2..rank).collect(), node.float("epsilon", 1e-5));
+        let standard = Standardised::new(tape, x, axes.clone(), node.float("epsilon", 1e-5));
+        let along = tape.mul(dy, standard.value);
+        let along = tape.reduce_sum(along, &axes, true);
         if tape.wants(1) {
-            let product = tape.mul(dy, standard.value);
-            give_sum(tape, 1, product, rank);
+            give_channels(tape, 1, along, rank);
         }
         if tape.wants(0) {
+            let count = tape.count_over(node, 0, &axes)?;
+            let (along, mean) = (tape.div(along, count), tape.div(sum, count));
             let scale = tape.x(1)?;
             let scale = per_channel(tape, scale, rank);
-            let grad = tape.mul(dy, scale);
-            let grad = standard.gradient(tape, grad, true);
+            let factor = tape.mul(standard.inverse, scale);
+            let grad = standard.project(tape, dy, along, Some(mean), factor);
             tape.give(0, grad);
         }
         Ok(())
@@ -95,8 +100,8 @@ impl Operator for InstanceNormalization {
     }
 }
 
-/// Gives input `input` the sum of `a` over all axes but that of the channels.
-fn give_sum(tape: &mut Tape<'_>, input: usize, a: ValueId, rank: usize) {
+/// Gives input `input` the sum of `a [N, C, 1, ..]` over all but the channels.
+fn give_channels(tape: &mut Tape<'_>, input: usize, a: ValueId, rank: usize) {
     let axes: Vec<usize> = (0..rank).filter(|&axis| axis != 1).collect();
     let sum = tape.reduce_sum(a, &axes, false);
     tape.give(input, sum);

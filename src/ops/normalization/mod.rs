@@ -39,9 +39,9 @@ fn per_channel(tape: &mut Tape<'_>, vector: ValueId, rank: usize) -> ValueId {
     tape.unsqueeze(vector, &(1..rank.saturating_sub(1)).collect::<Vec<_>>())
 }
 
-/// A tensor less its mean, and the reciprocal of its standard deviation.
+/// A tensor less its mean, divided by its standard deviation.
 struct Standardised {
-    /// Over these axes, counted from the front.
+    /// The statistics are taken over these axes, counted from the front.
     axes: Vec<usize>,
     /// `(x - mean) / std`.
     value: ValueId,
@@ -50,7 +50,7 @@ struct Standardised {
 }
 
 impl Standardised {
-    /// `x` less its mean over `axes`, divided by the root of its variance and `epsilon`.
+    /// `x` by its own mean and variance over `axes`.
     fn new(tape: &mut Tape<'_>, x: ValueId, axes: Vec<usize>, epsilon: f32) -> Self {
         let mean = tape.reduce_mean(x, &axes, true);
         let centred = tape.sub(x, mean);
@@ -61,24 +61,55 @@ impl Standardised {
     fn of_centred(tape: &mut Tape<'_>, centred: ValueId, axes: Vec<usize>, epsilon: f32) -> Self {
         let square = tape.mul(centred, centred);
         let variance = tape.reduce_mean(square, &axes, true);
-        let variance = tape.shift(variance, f64::from(epsilon));
-        let deviation = tape.op("Sqrt", &[variance]);
-        let inverse = tape.op("Reciprocal", &[deviation]);
+        let inverse = inverse_deviation(tape, variance, epsilon);
         let value = tape.mul(centred, inverse);
         Self { axes, value, inverse }
     }
 
-    /// The gradient of x, given that of the standardised value: its parts along the mean (unless the mean was
-    /// taken as zero) and along the value itself are taken out.
+    /// `x` by a mean and variance that are known, with `axes` in size 1.
+    fn by(
+        tape: &mut Tape<'_>,
+        x: ValueId,
+        [mean, variance]: [ValueId; 2],
+        axes: Vec<usize>,
+        epsilon: f32,
+    ) -> Self {
+        let centred = tape.sub(x, mean);
+        let inverse = inverse_deviation(tape, variance, epsilon);
+        let value = tape.mul(centred, inverse);
+        Self { axes, value, inverse }
+    }
+
+    /// The gradient of x, given that of the value: its part along the value, and its mean (unless the mean of x
+    /// was taken as zero), are taken out.
     fn gradient(&self, tape: &mut Tape<'_>, grad: ValueId, with_mean: bool) -> ValueId {
         let along = tape.mul(grad, self.value);
         let along = tape.reduce_mean(along, &self.axes, true);
+        let mean = with_mean.then(|| tape.reduce_mean(grad, &self.axes, true));
+        self.project(tape, grad, along, mean, self.inverse)
+    }
+
+    /// `(grad - value * along - mean) * factor`.
+    fn project(
+        &self,
+        tape: &mut Tape<'_>,
+        grad: ValueId,
+        along: ValueId,
+        mean: Option<ValueId>,
+        factor: ValueId,
+    ) -> ValueId {
         let taken = tape.mul(self.value, along);
         let mut rest = tape.sub(grad, taken);
-        if with_mean {
-            let mean = tape.reduce_mean(grad, &self.axes, true);
+        if let Some(mean) = mean {
             rest = tape.sub(rest, mean);
         }
-        tape.mul(rest, self.inverse)
+        tape.mul(rest, factor)
     }
+}
+
+/// `1 / sqrt(variance + epsilon)`.
+fn inverse_deviation(tape: &mut Tape<'_>, variance: ValueId, epsilon: f32) -> ValueId {
+    let variance = tape.shift(variance, f64::from(epsilon));
+    let deviation = tape.op("Sqrt", &[variance]);
+    tape.op("Reciprocal", &[deviation])
 }

@@ -189,16 +189,8 @@ fn sum(node: &NodeView<'_>, tape: &mut Tape<'_>, of: &Reduction) -> Result<Value
 }
 
 fn mean(node: &NodeView<'_>, tape: &mut Tape<'_>, of: &Reduction) -> Result<ValueId, Unsupported> {
-    let x = node.x(0)?;
-    let share = if of.axes.iter().any(|&axis| x.varies(axis)) {
-        let (all, rest) = (tape.op("Size", &[of.x]), tape.op("Size", &[of.dy]));
-        let count = tape.div(all, rest);
-        let count = tape.cast(count, tape.dtype());
-        tape.div(of.dy, count)
-    } else {
-        let count: usize = of.axes.iter().map(|&axis| x.dims()[axis]).product();
-        tape.scale(of.dy, 1.0 / count as f64)
-    };
+    let count = tape.count_over(node, 0, &of.axes)?;
+    let share = tape.div(of.dy, count);
     spread(node, tape, share)
 }
 
