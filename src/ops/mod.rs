@@ -15,6 +15,10 @@ mod training;
 
 mod elementwise;
 mod movement;
+mod normalization;
+mod product;
+mod reduction;
+mod softmax;
 
 pub use coupling::{Axis, Coupling, Slot};
 pub use cut::{Cut, Entry, NodeEdit, Replacement, ReplacementInput};
@@ -87,6 +91,18 @@ static TABLES: &[&[&'static dyn Operator]] = &[
     movement::source::OPERATORS,
     movement::split::OPERATORS,
     movement::transpose::OPERATORS,
+    normalization::batch::OPERATORS,
+    normalization::instance::OPERATORS,
+    normalization::layer::OPERATORS,
+    normalization::local::OPERATORS,
+    normalization::lp::OPERATORS,
+    normalization::mean_variance::OPERATORS,
+    product::einsum::OPERATORS,
+    product::gemm::OPERATORS,
+    product::matmul::OPERATORS,
+    reduction::arg::OPERATORS,
+    reduction::reduce::OPERATORS,
+    softmax::OPERATORS,
 ];
 
 /// All operators.

@@ -1,12 +1,12 @@
-//! TopK, ArgMax, ArgMin, CumSum, Trilu, ReverseSequence: what depends on the order of indices along an axis.
+//! TopK, CumSum, Trilu, ReverseSequence: what depends on the order of indices along an axis.
 //!
 //! Specification: <https://onnx.ai/onnx/operators/>. TopK took `k` as an attribute before version 10.
 
-use super::{Movement, no_gradient, pin_inputs, set};
+use super::{Movement, pin_inputs, set};
 use crate::ir::NodeSpec;
 use crate::ops::node::axis_index;
 use crate::ops::{Coupling, Example, NEWEST_OPSET, NodeView, Operator, Spec, Tape, Unsupported};
-use crate::tensor::{DType, Tensor};
+use crate::tensor::Tensor;
 
 pub(in crate::ops) static OPERATORS: &[&dyn Operator] = &[
     &Movement::new(
@@ -24,18 +24,6 @@ pub(in crate::ops) static OPERATORS: &[&dyn Operator] = &[
                 || Example::new("TopK").attribute("axis", 1).computed(&[2, 6, 3]).ints(&[2]).prunable(0, 2);
             vec![top(), top().attribute("largest", 0)]
         },
-    ),
-    &Movement::new(
-        Spec::onnx("ArgMax", 1..=1, &["axis", "keepdims", "select_last_index"]),
-        couple_best,
-        no_gradient,
-        || best("ArgMax"),
-    ),
-    &Movement::new(
-        Spec::onnx("ArgMin", 1..=1, &["axis", "keepdims", "select_last_index"]),
-        couple_best,
-        no_gradient,
-        || best("ArgMin"),
     ),
     &Movement::new(
         Spec::onnx("CumSum", 2..=2, &["exclusive", "reverse"]).versions(11..=NEWEST_OPSET),
@@ -100,22 +88,6 @@ fn top_gradient(node: &NodeView<'_>, tape: &mut Tape<'_>) -> Result<(), Unsuppor
     Ok(())
 }
 
-fn couple_best(node: &NodeView<'_>, slots: &mut dyn Coupling) -> Result<(), Unsupported> {
-    let rank = node.x(0)?.rank();
-    let best = axis_index(node.int("axis", 0), rank)?;
-    let keeps = node.int("keepdims", 1) != 0;
-    for axis in 0..rank {
-        let own = slots.input(0, axis);
-        if axis == best {
-            slots.pin(&own, "the place of the largest or smallest along the axis is computed");
-        } else {
-            let to = if keeps || axis < best { axis } else { axis - 1 };
-            set(node, slots, 0, to, own.with_zero(false))?;
-        }
-    }
-    Ok(())
-}
-
 fn sums_axis(node: &NodeView<'_>) -> Option<usize> {
     let axis = *node.input(1)?.steady_ints()?.first()?;
     axis_index(axis, node.input(0)?.rank()).ok()
@@ -173,14 +145,6 @@ fn reversed_gradient(node: &NodeView<'_>, tape: &mut Tape<'_>) -> Result<(), Uns
         tape.give(0, grad);
     }
     Ok(())
-}
-
-fn best(op_type: &'static str) -> Vec<Example> {
-    let best = || {
-        let best = Example::new(op_type).attribute("axis", 1).computed(&[2, 4, 6]).prunable(0, 2);
-        best.no_gradient().output_dtype(DType::I64)
-    };
-    vec![best(), best().attribute("keepdims", 0)]
 }
 
 fn sums_examples() -> Vec<Example> {
