@@ -102,5 +102,5 @@ fn cast_examples() -> Vec<Example> {
         let cast = Example::new("Cast").attribute("to", i64::from(dtype.onnx())).computed(&[2, 6]);
         cast.prunable(0, 1).output_dtype(dtype)
     };
-    vec![to(DType::F32), to(DType::F64), to(DType::I32).no_gradient()]
+    vec![to(DType::F32), to(DType::I32).no_gradient()]
 }

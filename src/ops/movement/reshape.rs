@@ -345,7 +345,7 @@ fn flatten_examples() -> Vec<Example> {
 
 fn old_squeeze_examples() -> Vec<Example> {
     let squeeze = || Example::new("Squeeze").opset(11).computed(&[2, 1, 6, 1]).prunable(0, 2);
-    vec![squeeze(), squeeze().attribute("axes", vec![1]), squeeze().attribute("axes", vec![3, 1])]
+    vec![squeeze(), squeeze().attribute("axes", vec![1]), squeeze().attribute("axes", vec![1, 3])]
 }
 
 fn squeeze_examples() -> Vec<Example> {

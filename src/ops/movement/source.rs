@@ -38,15 +38,8 @@ pub(in crate::ops) static OPERATORS: &[&dyn Operator] = &[
         || vec![Example::new("ConstantOfShape").ints(&[2, 3]).no_gradient()],
     )
     .resized_by(resize_filled),
-    &Movement::new(
-        Spec::onnx("Shape", 1..=1, &["start", "end"]),
-        |_, _| Ok(()),
-        no_gradient,
-        || {
-            let shape = || Example::new("Shape").computed(&[2, 6, 3]).no_gradient().output_dtype(DType::I64);
-            vec![shape(), shape().attribute("start", 1)]
-        },
-    ),
+    &Movement::new(Spec::onnx("Shape", 1..=1, &["start", "end"]), |_, _| Ok(()), no_gradient, shape_examples)
+        .resized_by(resize_shape),
     &Movement::new(Spec::onnx("Size", 1..=1, &[]), couple_size, no_gradient, || {
         vec![Example::new("Size").computed(&[2, 6]).prunable(0, 1).no_gradient().output_dtype(DType::I64)]
     })
