@@ -11,8 +11,11 @@ mod node;
 mod opaque;
 mod spec;
 mod tape;
+mod window;
 
+mod convolution;
 mod elementwise;
+mod pooling;
 
 pub use coupling::{Axis, Coupling, Slot};
 pub use cut::{Cut, Entry, NodeEdit};
@@ -67,7 +70,16 @@ pub trait Operator: Sync {
 }
 
 /// Every operator, one slice for a file.
-static TABLES: &[&[&'static dyn Operator]] = &[elementwise::unary::OPERATORS, elementwise::binary::OPERATORS];
+static TABLES: &[&[&'static dyn Operator]] = &[
+    convolution::conv::OPERATORS,
+    convolution::conv_transpose::OPERATORS,
+    elementwise::unary::OPERATORS,
+    elementwise::binary::OPERATORS,
+    pooling::average::OPERATORS,
+    pooling::global::OPERATORS,
+    pooling::lp::OPERATORS,
+    pooling::max::OPERATORS,
+];
 
 /// All operators.
 pub fn all() -> impl Iterator<Item = &'static dyn Operator> {
