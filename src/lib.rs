@@ -1,6 +1,14 @@
 #![doc = include_str!("../ARCHITECTURE.md")]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking"))]
 
+pub mod autodiff;
+pub mod cost;
+pub mod data;
+pub mod deps;
+pub mod engine;
 pub mod ir;
 pub mod ops;
+pub mod safe;
+pub mod shrink;
 pub mod tensor;
+pub mod trace;

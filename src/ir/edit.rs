@@ -265,3 +265,36 @@ pub fn drop_unused(graph: &mut Graph) {
     let known: BTreeSet<ValueId> = graph.initializers.iter().chain(&graph.inputs).copied().collect();
     graph.declarations.retain(|id| made.contains(id) || known.contains(id));
 }
+
+impl Graph {
+    /// Gives the output `value` of a node the name `name`: through a new node if the value is no node's output or
+    /// is read elsewhere under its name. Returns the value called `name`.
+    pub fn rename_output(&mut self, value: ValueId, name: &str) -> ValueId {
+        let renamed = self.intern(name);
+        let producer = self
+            .order
+            .iter()
+            .copied()
+            .find(|id| self.nodes[id.index()].outputs.iter().flatten().any(|&output| output == value));
+        let edge = self.inputs.contains(&value) || self.outputs.contains(&value);
+        match producer.filter(|_| !edge) {
+            Some(producer) => {
+                for output in self.nodes[producer.index()].outputs.iter_mut().flatten() {
+                    if *output == value {
+                        *output = renamed;
+                    }
+                }
+                self.redirect(value, renamed);
+            }
+            None => {
+                let alias = self.add(name, NodeSpec::new("Identity", &[value]));
+                if alias != renamed
+                    && let Some(&last) = self.order.last()
+                {
+                    self.nodes[last.index()].outputs = vec![Some(renamed)];
+                }
+            }
+        }
+        renamed
+    }
+}

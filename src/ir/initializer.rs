@@ -109,6 +109,12 @@ impl Initializer {
         IrError::Tensor { name: self.name().to_owned(), reason: reason.into() }
     }
 
+    /// Whether the two hold the same values of the same type and dimensions, encoded in the same way.
+    pub fn same_values(&self, other: &Self) -> bool {
+        let plain = |tensor: &Self| (tensor.proto.float_data.clone(), tensor.raw().cloned());
+        self.raw_dtype() == other.raw_dtype() && self.dims() == other.dims() && plain(self) == plain(other)
+    }
+
     /// Checks, without decoding, that the data fills the dimensions.
     pub(super) fn check(&self) -> Result<(), String> {
         if self.proto.dims.iter().any(|&dim| dim < 0) {

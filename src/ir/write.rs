@@ -179,3 +179,31 @@ pub fn write_atomically(path: &Path, bytes: &[u8], force: bool) -> Result<(), Ir
     file.write_all(bytes).map_err(|error| IrError::io("write", path, error))?;
     persist(file, path, force)
 }
+
+/// A model file with its data in a folder of its own that is removed when this is dropped.
+#[derive(Debug)]
+pub struct Scratch {
+    _folder: tempfile::TempDir,
+    path: PathBuf,
+}
+
+impl Scratch {
+    /// The model file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Model {
+    /// Writes the model, weights apart, into a temporary folder: for engines, when it is too large for one message.
+    ///
+    /// # Errors
+    /// When the folder or the files cannot be written.
+    pub fn write_scratch(&self) -> Result<Scratch, IrError> {
+        let folder = tempfile::tempdir()
+            .map_err(|error| IrError::io("create a temporary folder in", std::env::temp_dir(), error))?;
+        let path = folder.path().join("model.onnx");
+        self.write(&path, Storage::External, true)?;
+        Ok(Scratch { _folder: folder, path })
+    }
+}

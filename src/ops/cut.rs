@@ -51,11 +51,13 @@ pub struct NodeEdit {
     pub attributes: BTreeMap<String, Attribute>,
     /// Integer inputs (1-D, or 0-D with one entry) that get new values.
     pub inputs: BTreeMap<usize, Vec<Entry>>,
+    /// Integer outputs (1-D or 0-D) of which entries get other values, so that they stay what they were.
+    pub outputs: BTreeMap<usize, Vec<Entry>>,
     /// Another operator that takes the node's place.
     pub replacement: Option<Replacement>,
 }
 
-/// An operator that takes a node's place: `op_type(input, ints)` with the node's first input and a constant.
+/// An operator that takes a node's place and makes its first output.
 #[derive(Debug, Clone)]
 pub struct Replacement {
     /// Operator of ONNX's own domain.

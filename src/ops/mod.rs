@@ -11,6 +11,7 @@ mod node;
 mod opaque;
 mod spec;
 mod tape;
+mod training;
 mod window;
 
 mod convolution;
@@ -18,11 +19,12 @@ mod elementwise;
 mod pooling;
 
 pub use coupling::{Axis, Coupling, Slot};
-pub use cut::{Cut, Entry, NodeEdit};
+pub use cut::{Cut, Entry, NodeEdit, Replacement, ReplacementInput};
 pub use example::{Example, ExampleInput};
 pub use node::{NodeView, Operand};
 pub use spec::{NEWEST_OPSET, Spec};
-pub use tape::Tape;
+pub use tape::{Tape, TapeStart};
+pub use training::{RunningStatistic, running_statistics, use_batch_statistics};
 
 use thiserror::Error;
 

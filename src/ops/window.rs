@@ -21,6 +21,10 @@ pub(super) struct Slide {
     pub output: usize,
     /// Whether `input` or `output` follows a free dimension.
     pub varies: bool,
+    /// Whether the padding follows it too.
+    pub pads_vary: bool,
+    /// Whether [`Self::fitting`] follows it too.
+    pub fitting_varies: bool,
 }
 
 impl Slide {
@@ -87,6 +91,7 @@ pub(super) fn slides(
     let auto_pad = node.string("auto_pad", "NOTSET");
     let mut slides = Vec::with_capacity(rank);
     for axis in 0..rank {
+        let varies = dense.varies(axis + 2) || sparse.varies(axis + 2);
         let mut slide = Slide {
             kernel: kernel[axis],
             stride: strides[axis],
@@ -95,7 +100,9 @@ pub(super) fn slides(
             behind: 0,
             input: dense.dims()[axis + 2],
             output: sparse.dims()[axis + 2],
-            varies: dense.varies(axis + 2) || sparse.varies(axis + 2),
+            varies,
+            pads_vary: false,
+            fitting_varies: varies && strides[axis] > 1,
         };
         match auto_pad {
             "" | "NOTSET" => (slide.before, slide.behind) = (pads[axis], pads[axis + rank]),
@@ -104,6 +111,7 @@ pub(super) fn slides(
                 let total = slide.reach().saturating_sub(slide.input);
                 slide.before = if auto_pad == "SAME_UPPER" { total / 2 } else { total.div_ceil(2) };
                 slide.behind = total - slide.before;
+                slide.pads_vary = slide.varies && slide.stride > 1;
             }
             other => return Err(Unsupported(format!("auto_pad is `{other}`"))),
         }

@@ -2,7 +2,8 @@
 //!
 //! Specification: <https://onnx.ai/onnx/operators/onnx__Conv.html>. No operator set version changed what it computes.
 
-use crate::ops::window::{Slide, product, slides};
+use super::{Form, dense_gradient, give_bias, kept, weight_gradient};
+use crate::ops::window::{product, slides};
 use crate::ops::{
     Coupling, Cut, Example, NEWEST_OPSET, NodeEdit, NodeView, Operator, Spec, Tape, Unsupported,
 };
@@ -14,40 +15,24 @@ pub(in crate::ops) static OPERATORS: &[&dyn Operator] = &[&Conv(
         .versions(1..=NEWEST_OPSET),
 )];
 
-/// A convolution whose operands fit each other.
-pub(super) struct Form {
-    /// Groups.
-    pub groups: usize,
-    /// Input channels.
-    pub c: usize,
-    /// Output channels.
-    pub m: usize,
-    /// Windows along each spatial axis.
-    pub slides: Vec<Slide>,
-}
-
-impl Form {
-    /// # Errors
-    /// When dimensions and attributes contradict each other.
-    pub(super) fn of(node: &NodeView<'_>) -> Result<Self, Unsupported> {
-        let (x, w, y) = (node.x(0)?, node.x(1)?, node.y(0)?);
-        if w.rank() < 3 || w.rank() != x.rank() || y.rank() != x.rank() {
-            return Err(Unsupported(format!(
-                "x of rank {} does not fit w [M, C/g, K1, …] of rank {}",
-                x.rank(),
-                w.rank()
-            )));
-        }
-        let (c, m) = (x.dims()[1], w.dims()[0]);
-        let groups = usize::try_from(node.int("group", 1)).unwrap_or(0);
-        if groups == 0 || c != groups * w.dims()[1] || !m.is_multiple_of(groups) || y.dims()[1] != m {
-            return Err(Unsupported(format!(
-                "{groups} groups do not fit {c} input channels and w {:?}",
-                w.dims()
-            )));
-        }
-        Ok(Self { groups, c, m, slides: slides(node, &w.dims()[2..], x, y)? })
+fn form(node: &NodeView<'_>) -> Result<Form, Unsupported> {
+    let (x, w, y) = (node.x(0)?, node.x(1)?, node.y(0)?);
+    if w.rank() < 3 || w.rank() != x.rank() || y.rank() != x.rank() {
+        return Err(Unsupported(format!(
+            "x of rank {} does not fit w [M, C/g, K1, …] of rank {}",
+            x.rank(),
+            w.rank()
+        )));
     }
+    let (c, m) = (x.dims()[1], w.dims()[0]);
+    let groups = usize::try_from(node.int("group", 1)).unwrap_or(0);
+    if groups == 0 || c != groups * w.dims()[1] || !m.is_multiple_of(groups) || y.dims()[1] != m {
+        return Err(Unsupported(format!(
+            "{groups} groups do not fit {c} input channels and w {:?}",
+            w.dims()
+        )));
+    }
+    Ok(Form { groups, c, m, slides: slides(node, &w.dims()[2..], x, y)? })
 }
 
 impl Operator for Conv {
@@ -56,7 +41,7 @@ impl Operator for Conv {
     }
 
     fn couple(&self, node: &NodeView<'_>, slots: &mut dyn Coupling) -> Result<(), Unsupported> {
-        let form = Form::of(node)?;
+        let form = form(node)?;
         let (channels, rows, columns) = (slots.input(0, 1), slots.input(1, 0), slots.input(1, 1));
         for axis in 2..form.slides.len() + 2 {
             slots.pin(&slots.input(0, axis), "a window slides along the axis");
@@ -82,8 +67,19 @@ impl Operator for Conv {
         Ok(())
     }
 
-    fn gradient(&self, _: &NodeView<'_>, _: &mut Tape<'_>) -> Result<(), Unsupported> {
-        Err(Unsupported::new("its gradient is not written yet"))
+    fn gradient(&self, node: &NodeView<'_>, tape: &mut Tape<'_>) -> Result<(), Unsupported> {
+        let form = form(node)?;
+        let (x, w, dy) = (tape.x(0)?, tape.x(1)?, tape.dy0()?);
+        if tape.wants(0) {
+            let dx = dense_gradient::emit(tape, &form, dy, w, x)?;
+            tape.give(0, dx);
+        }
+        if tape.wants(1) {
+            let dw = weight_gradient::emit(tape, &form, x, dy)?;
+            tape.give(1, dw);
+        }
+        give_bias(tape, form.rank(), dy);
+        Ok(())
     }
 
     fn macs(&self, node: &NodeView<'_>) -> u64 {
@@ -92,36 +88,16 @@ impl Operator for Conv {
     }
 
     fn resize(&self, node: &NodeView<'_>, cut: &Cut<'_>, edit: &mut NodeEdit) -> Result<(), Unsupported> {
-        let form = Form::of(node)?;
-        let kept = |input: usize, axis: usize, len: usize| cut.input(input, axis).map_or(len, <[usize]>::len);
-        let (c, m) = (kept(0, 1, form.c), kept(1, 0, form.m));
-        let columns = kept(1, 1, form.c / form.groups);
-        set_groups(edit, form.groups, c, columns, m)
+        let form = form(node)?;
+        let c = kept(cut.input(0, 1), form.c);
+        let columns = kept(cut.input(1, 1), form.c / form.groups);
+        let m = kept(cut.input(1, 0), form.m);
+        form.resize([c, columns, m], edit)
     }
 
     fn examples(&self) -> Vec<Example> {
         examples()
     }
-}
-
-/// Sets attribute `group` so that each group has `columns` of the `channels`, and its share of the `others`.
-pub(super) fn set_groups(
-    edit: &mut NodeEdit,
-    old: usize,
-    channels: usize,
-    columns: usize,
-    others: usize,
-) -> Result<(), Unsupported> {
-    let groups = channels.checked_div(columns).unwrap_or(0);
-    if groups == 0 || groups * columns != channels || !others.is_multiple_of(groups) {
-        return Err(Unsupported(format!(
-            "{channels} and {others} channels do not fall into groups of {columns}"
-        )));
-    }
-    if groups != old {
-        edit.attribute("group", groups as i64);
-    }
-    Ok(())
 }
 
 fn conv(x: &[usize], w: &[usize]) -> Example {

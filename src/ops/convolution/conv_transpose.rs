@@ -3,7 +3,8 @@
 //! Specification: <https://onnx.ai/onnx/operators/onnx__ConvTranspose.html>. No operator set version changed what it
 //! computes. Seen backwards it is a convolution whose windows slide over `y`.
 
-use super::conv::set_groups;
+use super::{Form, Geometry, give_bias, kept, weight_gradient};
+use crate::ir::ValueId;
 use crate::ops::window::{Slide, numbers, product, slides};
 use crate::ops::{
     Coupling, Cut, Example, NEWEST_OPSET, NodeEdit, NodeView, Operator, Spec, Tape, Unsupported,
@@ -29,35 +30,24 @@ pub(in crate::ops) static OPERATORS: &[&dyn Operator] = &[&ConvTranspose(
     .versions(1..=NEWEST_OPSET),
 )];
 
-/// A transposed convolution whose operands fit each other.
-struct Form {
-    groups: usize,
-    c: usize,
-    m: usize,
-    /// Windows over `y`, one for each element of `x`.
-    slides: Vec<Slide>,
-}
-
-impl Form {
-    fn of(node: &NodeView<'_>) -> Result<Self, Unsupported> {
-        let (x, w, y) = (node.x(0)?, node.x(1)?, node.y(0)?);
-        if w.rank() < 3 || w.rank() != x.rank() || y.rank() != x.rank() {
-            return Err(Unsupported(format!(
-                "x of rank {} does not fit w [C, M/g, K1, …] of rank {}",
-                x.rank(),
-                w.rank()
-            )));
-        }
-        let (c, m) = (x.dims()[1], y.dims()[1]);
-        let groups = usize::try_from(node.int("group", 1)).unwrap_or(0);
-        if groups == 0 || c != w.dims()[0] || !c.is_multiple_of(groups) || m != groups * w.dims()[1] {
-            return Err(Unsupported(format!(
-                "{groups} groups do not fit {c} input channels and w {:?}",
-                w.dims()
-            )));
-        }
-        Ok(Self { groups, c, m, slides: transposed_slides(node)? })
+fn form(node: &NodeView<'_>) -> Result<Form, Unsupported> {
+    let (x, w, y) = (node.x(0)?, node.x(1)?, node.y(0)?);
+    if w.rank() < 3 || w.rank() != x.rank() || y.rank() != x.rank() {
+        return Err(Unsupported(format!(
+            "x of rank {} does not fit w [C, M/g, K1, …] of rank {}",
+            x.rank(),
+            w.rank()
+        )));
     }
+    let (m, c) = (x.dims()[1], y.dims()[1]);
+    let groups = usize::try_from(node.int("group", 1)).unwrap_or(0);
+    if groups == 0 || m != w.dims()[0] || !m.is_multiple_of(groups) || c != groups * w.dims()[1] {
+        return Err(Unsupported(format!(
+            "{groups} groups do not fit {m} input channels and w {:?}",
+            w.dims()
+        )));
+    }
+    Ok(Form { groups, c, m, slides: transposed_slides(node)? })
 }
 
 /// The windows over `y`: what `output_shape` and `auto_pad` ask for is met by padding.
@@ -67,8 +57,13 @@ fn transposed_slides(node: &NodeView<'_>) -> Result<Vec<Slide>, Unsupported> {
     let extra = numbers(node, "output_padding", kernel.len(), 0)?;
     let auto_pad = node.string("auto_pad", "NOTSET");
     let mut slides = slides(node, kernel, y, x)?;
+    for slide in &mut slides {
+        // How many elements the windows leave over is said by the attributes, whatever the size.
+        (slide.pads_vary, slide.fitting_varies) = (false, false);
+    }
     if node.has("output_shape") || auto_pad.starts_with("SAME") {
         for (slide, extra) in slides.iter_mut().zip(extra) {
+            slide.pads_vary = slide.varies;
             let Some(total) = (slide.reach() + extra).checked_sub(slide.input) else {
                 return Err(Unsupported::new("output_shape is larger than the windows reach"));
             };
@@ -79,13 +74,28 @@ fn transposed_slides(node: &NodeView<'_>) -> Result<Vec<Slide>, Unsupported> {
     Ok(slides)
 }
 
+/// The convolution that leads from elements of `y` to windows.
+fn convolved(tape: &mut Tape<'_>, form: &Form, dy: ValueId, w: ValueId) -> ValueId {
+    let mut geometry = Geometry::new(form.groups);
+    let mut dy = dy;
+    for (axis, slide) in form.slides.iter().enumerate() {
+        let fitting = slide.fitting();
+        geometry.push(slide.stride, slide.dilation, slide.before, fitting.max(0) as usize);
+        // A whole step of elements that no window sees would make room for one more window.
+        if -fitting >= slide.stride as i64 {
+            dy = tape.slice(dy, &[axis + 2], &[0], &[fitting], &[1]);
+        }
+    }
+    geometry.emit(tape, "Conv", dy, w)
+}
+
 impl Operator for ConvTranspose {
     fn spec(&self) -> &Spec {
         &self.0
     }
 
     fn couple(&self, node: &NodeView<'_>, slots: &mut dyn Coupling) -> Result<(), Unsupported> {
-        let form = Form::of(node)?;
+        let form = form(node)?;
         let (channels, rows, columns) = (slots.input(0, 1), slots.input(1, 0), slots.input(1, 1));
         for axis in 2..form.slides.len() + 2 {
             slots.pin(&slots.input(0, axis), "a window slides along the axis");
@@ -95,7 +105,7 @@ impl Operator for ConvTranspose {
         if form.groups == 1 {
             slots.contract(&channels, &rows);
         } else {
-            let sizes = [form.groups, form.c / form.groups];
+            let sizes = [form.groups, form.m / form.groups];
             let (x, w) = (slots.split(&channels, &sizes), slots.split(&rows, &sizes));
             slots.tie(&x[0], &w[0]);
             slots.contract(&x[1], &w[1]);
@@ -113,8 +123,20 @@ impl Operator for ConvTranspose {
         Ok(())
     }
 
-    fn gradient(&self, _: &NodeView<'_>, _: &mut Tape<'_>) -> Result<(), Unsupported> {
-        Err(Unsupported::new("its gradient is not written yet"))
+    fn gradient(&self, node: &NodeView<'_>, tape: &mut Tape<'_>) -> Result<(), Unsupported> {
+        let form = form(node)?;
+        let (x, w, dy) = (tape.x(0)?, tape.x(1)?, tape.dy0()?);
+        form.require_steady_pads()?;
+        if tape.wants(0) {
+            let dx = convolved(tape, &form, dy, w);
+            tape.give(0, dx);
+        }
+        if tape.wants(1) {
+            let dw = weight_gradient::emit(tape, &form, dy, x)?;
+            tape.give(1, dw);
+        }
+        give_bias(tape, form.rank(), dy);
+        Ok(())
     }
 
     fn macs(&self, node: &NodeView<'_>) -> u64 {
@@ -123,11 +145,11 @@ impl Operator for ConvTranspose {
     }
 
     fn resize(&self, node: &NodeView<'_>, cut: &Cut<'_>, edit: &mut NodeEdit) -> Result<(), Unsupported> {
-        let form = Form::of(node)?;
-        let kept = |cut: Option<&[usize]>, len: usize| cut.map_or(len, <[usize]>::len);
-        let (c, m) = (kept(cut.input(0, 1), form.c), kept(cut.output(0, 1), form.m));
-        let columns = kept(cut.input(1, 1), form.m / form.groups);
-        set_groups(edit, form.groups, m, columns, c)
+        let form = form(node)?;
+        let c = kept(cut.output(0, 1), form.c);
+        let columns = kept(cut.input(1, 1), form.c / form.groups);
+        let m = kept(cut.input(1, 0), form.m);
+        form.resize([c, columns, m], edit)
     }
 
     fn examples(&self) -> Vec<Example> {

@@ -1,0 +1,308 @@
+//! Losses, and their gradients with respect to the model's outputs.
+
+use super::AutodiffError;
+use crate::ir::{DeclaredDim, Facts, Graph, ValueId};
+use crate::ops::{Tape, TapeStart};
+use crate::tensor::{DType, Tensor};
+
+/// A weighted sum of terms.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Loss {
+    /// Weight and term.
+    pub terms: Vec<(f64, Term)>,
+}
+
+/// One term of a loss. Means are taken over all positions of the output.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Term {
+    /// `mean(-log softmax(output)[label])` with integer labels in the input `target`, of the output's dimensions
+    /// without the class axis.
+    CrossEntropy {
+        /// Number of the graph output.
+        output: usize,
+        /// The axis of the classes.
+        class_axis: usize,
+        /// Whether the output holds probabilities instead of logits.
+        probabilities: bool,
+    },
+    /// `mean((output - target)^2)` with the input `target`, of the output's dimensions.
+    SquaredError {
+        /// Number of the graph output.
+        output: usize,
+    },
+    /// `t^2 mean(KL(softmax(teacher / t) || softmax(output / t)))` with the teacher's output in an input named
+    /// `teacher:` and the output's name (Hinton, Vinyals and Dean, arXiv 1503.02531).
+    Distillation {
+        /// Number of the graph output.
+        output: usize,
+        /// The axis of the classes.
+        class_axis: usize,
+        /// The temperature t.
+        temperature: f64,
+        /// Whether the output holds probabilities instead of logits.
+        probabilities: bool,
+    },
+    /// `mean((output - teacher)^2)`, divided by the mean square of the teacher's output, so that outputs of
+    /// different sizes weigh the same. The teacher's output is an input named as for distillation.
+    SquaredDistillation {
+        /// Number of the graph output.
+        output: usize,
+    },
+}
+
+/// What a loss adds to a graph.
+pub(super) struct Seeds {
+    pub(super) loss: ValueId,
+    pub(super) grads: Vec<(ValueId, ValueId)>,
+    pub(super) targets: Vec<ValueId>,
+}
+
+struct Writer<'a> {
+    tape: Tape<'a>,
+}
+
+/// Emits the loss at the end of `graph`.
+pub(super) fn emit(
+    graph: &mut Graph,
+    facts: &Facts,
+    opset: i64,
+    loss: &Loss,
+) -> Result<Seeds, AutodiffError> {
+    let fail = |text: String| AutodiffError::Loss(text);
+    let outputs = graph.outputs().to_vec();
+    let mut sum: Option<ValueId> = None;
+    let mut grads = Vec::new();
+    let mut targets: Vec<ValueId> = Vec::new();
+    for (weight, term) in &loss.terms {
+        let number = term.output();
+        let Some(&output) = outputs.get(number) else {
+            return Err(fail(format!("there is no output {number}, the model has {}", outputs.len())));
+        };
+        let Some(seen) = facts.get(output).filter(|seen| seen.dtype.is_float()) else {
+            return Err(fail(format!("output `{}` is no float tensor", graph.value(output).name())));
+        };
+        let input = term_input(graph, term, output);
+        if !targets.contains(&input) {
+            targets.push(input);
+        }
+        let dims: Vec<DeclaredDim> = declared_dims(graph, output, &seen.dims, &seen.varies);
+        match term {
+            Term::CrossEntropy { class_axis, .. } => {
+                if *class_axis >= dims.len() {
+                    return Err(fail(format!("class axis {class_axis} is outside of {:?}", seen.dims)));
+                }
+                let mut labels = dims;
+                labels.remove(*class_axis);
+                graph.add_input(input, DType::I64, &labels);
+            }
+            _ => graph.add_input(input, seen.dtype, &dims),
+        }
+        let mut writer = Writer {
+            tape: Tape::new(TapeStart {
+                graph,
+                base: "loss.term".to_owned(),
+                opset,
+                dtype: seen.dtype,
+                inputs: Vec::new(),
+                outputs: Vec::new(),
+                wanted: Vec::new(),
+                output_grads: Vec::new(),
+            }),
+        };
+        let (value, grad) = writer.term(term, output, input, &seen.dims);
+        let value = writer.weighted(value, *weight);
+        let grad = writer.weighted(grad, *weight);
+        sum = Some(match sum {
+            None => value,
+            Some(sum) => writer.tape.add(sum, value),
+        });
+        grads.push((output, grad));
+    }
+    let Some(sum) = sum else { return Err(fail("it has no term".to_owned())) };
+    let name = graph.fresh_name("loss");
+    let loss = graph.rename_output(sum, &name);
+    Ok(Seeds { loss, grads, targets })
+}
+
+impl Term {
+    fn output(&self) -> usize {
+        match self {
+            Self::CrossEntropy { output, .. }
+            | Self::SquaredError { output }
+            | Self::Distillation { output, .. }
+            | Self::SquaredDistillation { output } => *output,
+        }
+    }
+}
+
+/// The dimensions of an output as a caller must give them for its target.
+fn declared_dims(graph: &Graph, output: ValueId, dims: &[usize], varies: &[bool]) -> Vec<DeclaredDim> {
+    let known = graph.value(output).declared().and_then(|declared| declared.dims).unwrap_or_default();
+    dims.iter()
+        .enumerate()
+        .map(|(axis, &dim)| match (known.get(axis), varies.get(axis)) {
+            (Some(DeclaredDim::Named(name)), Some(true)) => DeclaredDim::Named(name.clone()),
+            (_, Some(true)) => DeclaredDim::Free,
+            _ => DeclaredDim::Fixed(dim),
+        })
+        .collect()
+}
+
+fn term_input(graph: &mut Graph, term: &Term, output: ValueId) -> ValueId {
+    let name = match term {
+        Term::CrossEntropy { .. } | Term::SquaredError { .. } => "target".to_owned(),
+        Term::Distillation { .. } | Term::SquaredDistillation { .. } => {
+            format!("teacher:{}", graph.value(output).name())
+        }
+    };
+    let known = graph.find(&name).filter(|id| graph.inputs().contains(id));
+    known.unwrap_or_else(|| graph.add_value(&name))
+}
+
+impl Writer<'_> {
+    fn weighted(&mut self, value: ValueId, weight: f64) -> ValueId {
+        if weight == 1.0 { value } else { self.tape.scale(value, weight) }
+    }
+
+    /// The value of a term and its gradient with respect to the output.
+    fn term(&mut self, term: &Term, output: ValueId, input: ValueId, dims: &[usize]) -> (ValueId, ValueId) {
+        match term {
+            Term::CrossEntropy { class_axis, probabilities, .. } => {
+                self.cross_entropy(output, input, dims, *class_axis, *probabilities)
+            }
+            Term::SquaredError { .. } => {
+                let difference = self.tape.sub(output, input);
+                let square = self.tape.mul(difference, difference);
+                let value = self.mean(square, dims.len());
+                let count = self.count(output);
+                let twice = self.tape.scale(difference, 2.0);
+                (value, self.tape.div(twice, count))
+            }
+            Term::Distillation { class_axis, temperature, probabilities, .. } => {
+                self.distillation(output, input, dims, *class_axis, *temperature, *probabilities)
+            }
+            Term::SquaredDistillation { .. } => {
+                let difference = self.tape.sub(output, input);
+                let square = self.tape.mul(difference, difference);
+                let error = self.mean(square, dims.len());
+                let square = self.tape.mul(input, input);
+                let size = self.mean(square, dims.len());
+                let size = self.tape.shift(size, 1e-12);
+                let count = self.count(output);
+                let scale = self.tape.mul(size, count);
+                let twice = self.tape.scale(difference, 2.0);
+                (self.tape.div(error, size), self.tape.div(twice, scale))
+            }
+        }
+    }
+
+    /// The mean over all elements, as a scalar.
+    fn mean(&mut self, value: ValueId, rank: usize) -> ValueId {
+        let axes: Vec<usize> = (0..rank).collect();
+        self.tape.reduce_mean(value, &axes, false)
+    }
+
+    /// The number of elements, as a float scalar.
+    fn count(&mut self, value: ValueId) -> ValueId {
+        let size = self.tape.op("Size", &[value]);
+        let dtype = self.tape.dtype();
+        self.tape.cast(size, dtype)
+    }
+
+    /// The axes with the class axis last, and the way back.
+    fn class_last(rank: usize, class_axis: usize) -> (Vec<usize>, Vec<usize>) {
+        let mut order: Vec<usize> = (0..rank).filter(|&axis| axis != class_axis).collect();
+        order.push(class_axis);
+        let mut back = vec![0; rank];
+        for (place, &axis) in order.iter().enumerate() {
+            back[axis] = place;
+        }
+        (order, back)
+    }
+
+    fn along_last(&mut self, op_type: &str, value: ValueId, rank: usize) -> ValueId {
+        self.tape.node(crate::ir::NodeSpec::new(op_type, &[value]).attribute("axis", rank as i64 - 1))
+    }
+
+    /// Logits of an output whose last axis holds the classes, and for probabilities the factor that turns a
+    /// gradient of the logits into one of the output.
+    fn logits(&mut self, output: ValueId, probabilities: bool) -> (ValueId, Option<ValueId>) {
+        if !probabilities {
+            return (output, None);
+        }
+        let floor = self.tape.scalar(1e-7);
+        let safe = self.tape.op("Max", &[output, floor]);
+        let inverse = self.tape.op("Reciprocal", &[safe]);
+        (self.tape.op("Log", &[safe]), Some(inverse))
+    }
+
+    fn finish(&mut self, grad: ValueId, factor: Option<ValueId>, back: &[usize]) -> ValueId {
+        let grad = match factor {
+            Some(factor) => self.tape.mul(grad, factor),
+            None => grad,
+        };
+        self.tape.transpose(grad, back)
+    }
+
+    fn cross_entropy(
+        &mut self,
+        output: ValueId,
+        labels: ValueId,
+        dims: &[usize],
+        class_axis: usize,
+        probabilities: bool,
+    ) -> (ValueId, ValueId) {
+        let rank = dims.len();
+        let (order, back) = Self::class_last(rank, class_axis);
+        let last = self.tape.transpose(output, &order);
+        let (logits, factor) = self.logits(last, probabilities);
+        let classes: Vec<i64> = (0..dims[class_axis] as i64).collect();
+        let classes = self.tape.constant(&Tensor::vector(classes));
+        let labels_column = self.tape.unsqueeze(labels, &[rank - 1]);
+        let hit = self.tape.op("Equal", &[labels_column, classes]);
+        let hit = self.tape.indicator(hit);
+        let log_softmax = self.along_last("LogSoftmax", logits, rank);
+        let picked = self.tape.mul(log_softmax, hit);
+        let picked = self.tape.reduce_sum(picked, &[rank - 1], false);
+        let mean = self.mean(picked, rank - 1);
+        let value = self.tape.neg(mean);
+        let softmax = self.along_last("Softmax", logits, rank);
+        let difference = self.tape.sub(softmax, hit);
+        let count = self.count(labels);
+        let grad = self.tape.div(difference, count);
+        (value, self.finish(grad, factor, &back))
+    }
+
+    fn distillation(
+        &mut self,
+        output: ValueId,
+        teacher: ValueId,
+        dims: &[usize],
+        class_axis: usize,
+        temperature: f64,
+        probabilities: bool,
+    ) -> (ValueId, ValueId) {
+        let rank = dims.len();
+        let (order, back) = Self::class_last(rank, class_axis);
+        let student = self.tape.transpose(output, &order);
+        let teacher = self.tape.transpose(teacher, &order);
+        let (student, factor) = self.logits(student, probabilities);
+        let (teacher, _) = self.logits(teacher, probabilities);
+        let student = self.tape.scale(student, 1.0 / temperature);
+        let teacher = self.tape.scale(teacher, 1.0 / temperature);
+        let log_p = self.along_last("LogSoftmax", student, rank);
+        let log_q = self.along_last("LogSoftmax", teacher, rank);
+        let q = self.tape.op("Exp", &[log_q]);
+        let p = self.tape.op("Exp", &[log_p]);
+        let gap = self.tape.sub(log_q, log_p);
+        let gap = self.tape.mul(q, gap);
+        let divergence = self.tape.reduce_sum(gap, &[rank - 1], false);
+        let mean = self.mean(divergence, rank - 1);
+        let value = self.tape.scale(mean, temperature * temperature);
+        let difference = self.tape.sub(p, q);
+        let count = self.count(divergence);
+        let grad = self.tape.div(difference, count);
+        let grad = self.tape.scale(grad, temperature);
+        (value, self.finish(grad, factor, &back))
+    }
+}

@@ -1,0 +1,262 @@
+//! The walk over the graph.
+
+use std::sync::Arc;
+
+use super::slots::{ReasonId, SlotTable};
+use crate::ir::{Facts, Model, NodeId, ValueId};
+use crate::ops::{self, Axis, Coupling, NodeView, Slot};
+
+/// An axis that was pinned, or is only approximately prunable, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pin {
+    /// The place: operator and node name, or graph input or output.
+    pub place: String,
+    /// The reason.
+    pub reason: String,
+}
+
+/// What the walk found.
+#[derive(Debug)]
+pub struct Analysis {
+    pub(super) table: SlotTable,
+    /// By value and axis; nothing for values that no run has seen.
+    pub(super) axes: Vec<Option<Vec<Axis>>>,
+    pub(super) reasons: Vec<Pin>,
+    /// Weight axes at which a contraction ends, by the identity of their slots.
+    pub(super) consumed: Vec<Arc<[Slot]>>,
+    /// Nodes that no operator understands.
+    unknown: Vec<(NodeId, String)>,
+}
+
+impl Analysis {
+    /// The slots of one axis of a value, fixed if nothing is known of it.
+    pub fn axis(&self, value: ValueId, axis: usize) -> Option<&Axis> {
+        self.axes.get(value.index())?.as_ref()?.get(axis)
+    }
+
+    /// Nodes that no operator understands, and why.
+    pub fn unknown(&self) -> &[(NodeId, String)] {
+        &self.unknown
+    }
+}
+
+struct Walk<'a> {
+    analysis: Analysis,
+    inputs: &'a [Option<ValueId>],
+    outputs: &'a [Option<ValueId>],
+    place: String,
+}
+
+impl Walk<'_> {
+    fn reason(&mut self, reason: &str) -> ReasonId {
+        let pin = Pin { place: self.place.clone(), reason: reason.to_owned() };
+        if let Some(last) = self.analysis.reasons.last()
+            && *last == pin
+        {
+            return self.analysis.reasons.len() as ReasonId - 1;
+        }
+        self.analysis.reasons.push(pin);
+        self.analysis.reasons.len() as ReasonId - 1
+    }
+
+    fn for_slots(&mut self, axis: &Axis, mut change: impl FnMut(&mut SlotTable, Slot)) {
+        for &slot in axis.slots().iter().flat_map(|slots| slots.iter()) {
+            change(&mut self.analysis.table, slot);
+        }
+    }
+}
+
+impl Coupling for Walk<'_> {
+    fn input(&self, input: usize, axis: usize) -> Axis {
+        let value = self.inputs.get(input).copied().flatten();
+        value.and_then(|value| self.analysis.axis(value, axis)).cloned().unwrap_or(Axis::fixed(1))
+    }
+
+    fn set(&mut self, output: usize, axis: usize, slots: Axis) {
+        let Some(value) = self.outputs.get(output).copied().flatten() else { return };
+        if let Some(axes) = self.analysis.axes[value.index()].as_mut()
+            && let Some(place) = axes.get_mut(axis)
+        {
+            // An operator that gets a length wrong must not be able to misplace a cut.
+            assert_eq!(
+                place.len(),
+                slots.len(),
+                "{}: axis {axis} of output {output} has another length",
+                self.place
+            );
+            *place = slots;
+        }
+    }
+
+    fn fresh(&mut self, len: usize, zero: bool) -> Axis {
+        Axis::new((0..len).map(|_| self.analysis.table.fresh()).collect(), zero)
+    }
+
+    fn tie(&mut self, a: &Axis, b: &Axis) {
+        if let (Some(first), Some(second)) = (a.slots(), b.slots())
+            && Arc::ptr_eq(first, second)
+        {
+            return;
+        }
+        if a.is_fixed() && b.is_fixed() {
+            return;
+        }
+        let reason = self.reason("tied to an axis that cannot shrink");
+        for index in 0..a.len().min(b.len()) {
+            let (mut x, mut y) = (a.slot(index), b.slot(index));
+            if x == Slot::FIXED || y == Slot::FIXED {
+                if y != Slot::FIXED {
+                    std::mem::swap(&mut x, &mut y);
+                }
+                self.analysis.table.pin(x, reason);
+            } else {
+                self.analysis.table.unify(x, y, reason);
+            }
+        }
+    }
+
+    fn pin(&mut self, axis: &Axis, reason: &str) {
+        if axis.is_fixed() {
+            return;
+        }
+        let reason = self.reason(reason);
+        self.for_slots(axis, |table, slot| table.pin(slot, reason));
+    }
+
+    fn contract(&mut self, a: &Axis, b: &Axis) {
+        for axis in [a, b] {
+            if let Some(slots) = axis.slots() {
+                self.analysis.consumed.push(Arc::clone(slots));
+            }
+        }
+        self.tie(a, b);
+        if !a.zero() && !b.zero() {
+            for axis in [a, b] {
+                self.pin(axis, "both factors of the sum have a rest where elements are masked");
+            }
+        }
+    }
+
+    fn approximate(&mut self, axis: &Axis, reason: &str) {
+        if axis.is_fixed() {
+            return;
+        }
+        let reason = self.reason(reason);
+        self.for_slots(axis, |table, slot| table.approximate(slot, reason));
+    }
+
+    fn split(&mut self, axis: &Axis, sizes: &[usize]) -> Vec<Axis> {
+        let Some(slots) = axis.slots() else {
+            return sizes.iter().map(|&size| Axis::fixed(size)).collect();
+        };
+        let reason = self.reason("what leaves would not be rectangular");
+        let mut parts = Vec::with_capacity(sizes.len());
+        let mut rest: Vec<Slot> = slots.to_vec();
+        for &size in &sizes[..sizes.len().saturating_sub(1)] {
+            let (rows, columns) = self.analysis.table.split(&rest, size, reason);
+            parts.push(Axis::new(rows.into(), axis.zero()));
+            rest = columns;
+        }
+        parts.push(if sizes.len() == 1 { axis.clone() } else { Axis::new(rest.into(), axis.zero()) });
+        parts
+    }
+
+    fn merge(&mut self, axes: &[Axis]) -> Axis {
+        let mut merged: Option<Axis> = None;
+        for axis in axes {
+            merged = Some(match merged {
+                None => axis.clone(),
+                Some(outer) => self.product(&outer, axis),
+            });
+        }
+        merged.unwrap_or(Axis::fixed(1))
+    }
+}
+
+impl Walk<'_> {
+    /// Two axes as one; an element leaves when its row or its column does.
+    fn product(&mut self, outer: &Axis, inner: &Axis) -> Axis {
+        let len = outer.len() * inner.len();
+        if outer.is_fixed() && inner.is_fixed() {
+            return Axis::fixed(len);
+        }
+        if outer.len() == 1 {
+            return inner.clone();
+        }
+        if inner.len() == 1 {
+            return outer.clone();
+        }
+        let mut slots = Vec::with_capacity(len);
+        for row in 0..outer.len() {
+            for column in 0..inner.len() {
+                let (x, y) = (outer.slot(row), inner.slot(column));
+                slots.push(match (x, y) {
+                    (Slot::FIXED, slot) | (slot, Slot::FIXED) => slot,
+                    _ => self.analysis.table.any_of(&[x, y]),
+                });
+            }
+        }
+        let zero = (outer.is_fixed() || outer.zero()) && (inner.is_fixed() || inner.zero());
+        Axis::new(slots.into(), zero)
+    }
+}
+
+/// Walks the graph of `model`, of which `facts` were traced.
+pub fn analyze(model: &Model, facts: &Facts) -> Analysis {
+    let graph = &model.graph;
+    let mut table = SlotTable::new();
+    let mut axes: Vec<Option<Vec<Axis>>> = vec![None; graph.value_count()];
+    for (id, value) in graph.values() {
+        if let Some(tensor) = value.initializer() {
+            let trainable = tensor.dtype().is_some_and(crate::tensor::DType::is_float);
+            let fresh = |&dim: &usize| {
+                if trainable {
+                    Axis::new((0..dim).map(|_| table.fresh()).collect(), true)
+                } else {
+                    Axis::fixed(dim)
+                }
+            };
+            axes[id.index()] = Some(tensor.dims().iter().map(fresh).collect());
+        } else if let Some(seen) = facts.get(id) {
+            axes[id.index()] = Some(seen.dims.iter().map(|&dim| Axis::fixed(dim)).collect());
+        }
+    }
+    let fixed = Pin { place: "graph".to_owned(), reason: "the axis has a fixed length".to_owned() };
+    let analysis = Analysis { table, axes, reasons: vec![fixed], consumed: Vec::new(), unknown: Vec::new() };
+    let mut walk = Walk { analysis, inputs: &[], outputs: &[], place: String::new() };
+    for (id, node) in graph.nodes() {
+        let opset = model.opset(&node.domain).unwrap_or(0);
+        let view = NodeView::new(graph, facts, id, opset);
+        walk.inputs = &node.inputs;
+        walk.outputs = &node.outputs;
+        walk.place = graph.describe(id);
+        if let Err(reason) = ops::find(&view).couple(&view, &mut walk) {
+            walk.analysis.unknown.push((id, reason.to_string()));
+            walk.pin_values(&node.inputs, &reason.0);
+            walk.pin_values(&node.outputs, &reason.0);
+        }
+        if !node.captured.is_empty() {
+            let captured: Vec<Option<ValueId>> = node.captured.iter().copied().map(Some).collect();
+            walk.pin_values(&captured, "read inside a subgraph");
+        }
+    }
+    let edge = |walk: &mut Walk<'_>, ids: &[ValueId], what: &str, reason: &str| {
+        for &id in ids {
+            walk.place = format!("graph {what} `{}`", graph.value(id).name());
+            walk.pin_values(&[Some(id)], reason);
+        }
+    };
+    edge(&mut walk, graph.outputs(), "output", "the axis reaches a graph output, whose shape must stay");
+    walk.analysis
+}
+
+impl Walk<'_> {
+    fn pin_values(&mut self, values: &[Option<ValueId>], reason: &str) {
+        for value in values.iter().flatten() {
+            let axes = self.analysis.axes[value.index()].clone().unwrap_or_default();
+            for axis in &axes {
+                self.pin(axis, reason);
+            }
+        }
+    }
+}

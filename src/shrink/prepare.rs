@@ -1,0 +1,56 @@
+//! The form of a graph on which the analysis works.
+
+use crate::ir::{Graph, Model, ValueId, constants_to_initializers};
+
+/// A model in which all constants are initializers and every vector has one reader, and how to go back.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// The model.
+    pub model: Model,
+    /// Vectors that were copied for each reader: the original and its copy.
+    copies: Vec<(ValueId, ValueId)>,
+}
+
+/// Brings `model` into that form. Exporters merge vectors that happen to be equal, such as fresh biases; a cut may
+/// treat each use differently, so each gets its own. Matrices are shared on purpose and stay shared.
+pub fn prepare(mut model: Model) -> Prepared {
+    let graph = &mut model.graph;
+    constants_to_initializers(graph);
+    let consumers = graph.consumers();
+    let shared: Vec<ValueId> = graph
+        .initializers()
+        .filter(|(id, tensor)| {
+            let vector = tensor.dims().iter().filter(|&&dim| dim != 1).count() == 1;
+            let plain = consumers[id.index()].iter().all(|(_, input)| input.is_some());
+            let float = tensor.dtype().is_some_and(crate::tensor::DType::is_float);
+            vector && float && plain && consumers[id.index()].len() > 1 && !graph.outputs().contains(id)
+        })
+        .map(|(id, _)| id)
+        .collect();
+    let mut copies = Vec::new();
+    for id in shared {
+        for &(node, input) in &consumers[id.index()][1..] {
+            if let (Some(copy), Some(input)) = (graph.copy_initializer(id), input) {
+                graph.node_mut(node).inputs[input] = Some(copy);
+                copies.push((id, copy));
+            }
+        }
+    }
+    Prepared { model, copies }
+}
+
+impl Prepared {
+    /// Makes copies that are still equal to their original one tensor again.
+    pub(super) fn merge_copies(&self, graph: &mut Graph) {
+        for &(original, copy) in &self.copies {
+            let (first, second) = (graph.value(original).initializer(), graph.value(copy).initializer());
+            let equal = match (first, second) {
+                (Some(first), Some(second)) => first.same_values(second),
+                _ => false,
+            };
+            if equal {
+                graph.redirect(copy, original);
+            }
+        }
+    }
+}

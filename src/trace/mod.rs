@@ -1,0 +1,261 @@
+//! Shapes by running: what every value of a model is, read off runs with its values exposed.
+//!
+//! Two runs that differ in the free dimensions and in the contents of the inputs tell which dimensions and which
+//! integers are fixed and which follow. Graph optimisation is off. This module knows no operator.
+
+mod inputs;
+
+pub use inputs::{InputShapes, Probe, ShapeError, parse_shape};
+
+use thiserror::Error;
+
+use crate::engine::{Engine, EngineError, LoadOptions, Source};
+use crate::ir::{DeclaredDim, Facts, IrError, Model, ValueFacts, ValueId};
+use crate::tensor::{DType, Random, Tensor};
+
+/// Why a model could not be traced.
+#[derive(Debug, Error)]
+pub enum TraceError {
+    /// The model could not be encoded.
+    #[error(transparent)]
+    Ir(#[from] IrError),
+    /// The inputs have no shapes that could be used.
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
+    /// The model does not run.
+    #[error(
+        "the model does not run on {shapes}: {source}; give input shapes that it takes with --shape NAME=DIMS"
+    )]
+    Run {
+        /// The input shapes.
+        shapes: String,
+        /// The engine's reason.
+        #[source]
+        source: EngineError,
+    },
+}
+
+/// What the runs told.
+#[derive(Debug, Clone)]
+pub struct Trace {
+    /// Facts of all values.
+    pub facts: Facts,
+    /// The inputs of the first run.
+    pub inputs: Vec<(String, Tensor)>,
+    /// Samples in the first run: its batch size where the batch is free, else 1.
+    pub samples: usize,
+    /// Whether the batch is free.
+    pub free_batch: bool,
+}
+
+/// Values exposed in one run; more would keep too many activations alive at once.
+const EXPOSED: usize = 512;
+/// Integer tensors up to this many elements are remembered.
+const SMALL: usize = 4096;
+
+/// Runs `model` and collects the facts of its values. `shapes` says what the free dimensions are.
+///
+/// # Errors
+/// When an input has no usable type or the model does not run.
+pub fn trace(
+    model: &Model,
+    engine: &dyn Engine,
+    options: &LoadOptions,
+    shapes: &InputShapes,
+) -> Result<Trace, TraceError> {
+    let options = LoadOptions { optimize: false, ..*options };
+    let first = Probe::new(&model.graph, shapes, 0)?;
+    let (base, first) = match run_all(model, engine, &options, &first) {
+        Ok(base) => (base, first),
+        Err(error) => {
+            // Some files declare a free batch and then fix it inside.
+            let single = Probe::new(&model.graph, &shapes.with_batch(1), 0)?;
+            if single.same_shapes(&first) {
+                return Err(error);
+            }
+            match run_all(model, engine, &options, &single) {
+                Ok(base) => (base, single),
+                Err(_) => return Err(error),
+            }
+        }
+    };
+    let mut facts = Facts::empty(&model.graph);
+    for (id, tensor) in &base {
+        facts.set(*id, observed(tensor));
+    }
+    for (id, tensor) in model.graph.initializers() {
+        if let Some(dtype) = tensor.dtype() {
+            let dims = tensor.dims();
+            let small = dtype.is_integer() && tensor.count() <= SMALL;
+            let ints = small.then(|| tensor.tensor().ok()?.to_i64().ok()).flatten();
+            let vary = vec![false; ints.as_ref().map_or(0, Vec::len)];
+            facts.set(id, ValueFacts { dtype, varies: vec![false; dims.len()], dims, ints, ints_vary: vary });
+        }
+    }
+    for variant in 1..=Probe::VARIANTS {
+        let other = Probe::new(&model.graph, &shapes.fixed_like(&first), variant)?;
+        if let Ok(run) = run_all(model, engine, &options, &other) {
+            for (id, tensor) in &run {
+                compare(&mut facts, *id, tensor);
+            }
+            if variant == Probe::ALL_FREE {
+                break;
+            }
+        }
+    }
+    Ok(Trace {
+        samples: first.batch.unwrap_or(1),
+        free_batch: first.batch.is_some(),
+        inputs: first.tensors,
+        facts,
+    })
+}
+
+fn observed(tensor: &Tensor) -> ValueFacts {
+    let ints = (tensor.len() <= SMALL).then(|| tensor.to_i64().ok()).flatten();
+    ValueFacts {
+        dtype: tensor.dtype(),
+        dims: tensor.dims().to_vec(),
+        varies: vec![false; tensor.dims().len()],
+        ints_vary: vec![false; ints.as_ref().map_or(0, Vec::len)],
+        ints,
+    }
+}
+
+/// Notes where another run was different.
+fn compare(facts: &mut Facts, id: ValueId, tensor: &Tensor) {
+    let Some(known) = facts.get(id) else { return };
+    let mut known = known.clone();
+    if known.dims.len() != tensor.dims().len() {
+        known.varies.fill(true);
+        known.ints_vary.fill(true);
+    } else {
+        for (axis, dim) in tensor.dims().iter().enumerate() {
+            known.varies[axis] |= known.dims[axis] != *dim;
+        }
+        match (&known.ints, tensor.to_i64()) {
+            (Some(ints), Ok(others)) if ints.len() == others.len() => {
+                for (index, (int, other)) in ints.iter().zip(&others).enumerate() {
+                    known.ints_vary[index] |= int != other;
+                }
+            }
+            _ => known.ints_vary.fill(true),
+        }
+    }
+    facts.set(id, known);
+}
+
+/// All values that nodes and callers make, by one or several runs on the inputs of `probe`.
+fn run_all(
+    model: &Model,
+    engine: &dyn Engine,
+    options: &LoadOptions,
+    probe: &Probe,
+) -> Result<Vec<(ValueId, Tensor)>, TraceError> {
+    let made: Vec<ValueId> =
+        model.graph.nodes().flat_map(|(_, node)| node.outputs.iter().flatten().copied()).collect();
+    let mut found: Vec<(ValueId, Tensor)> = probe
+        .tensors
+        .iter()
+        .filter_map(|(name, tensor)| Some((model.graph.find(name)?, tensor.clone())))
+        .collect();
+    for part in made.chunks(EXPOSED) {
+        let failed = |source| TraceError::Run { shapes: probe.describe(), source };
+        let (tensors, ids) = exposed(model, engine, options, probe, part).map_err(|error| match error {
+            Failure::Ir(error) => TraceError::Ir(error),
+            Failure::Engine(error) => failed(error),
+        })?;
+        found.extend(ids.into_iter().zip(tensors));
+    }
+    Ok(found)
+}
+
+enum Failure {
+    Ir(IrError),
+    Engine(EngineError),
+}
+
+fn exposed(
+    model: &Model,
+    engine: &dyn Engine,
+    options: &LoadOptions,
+    probe: &Probe,
+    ids: &[ValueId],
+) -> Result<(Vec<Tensor>, Vec<ValueId>), Failure> {
+    let mut open = model.clone();
+    let mut outputs = ids.to_vec();
+    for &id in ids {
+        // A declared type may be wrong for this run; the runtime finds the true one.
+        open.graph.undeclare(id);
+    }
+    outputs.dedup();
+    open.graph.set_outputs(outputs.clone());
+    crate::ir::drop_unused(&mut open.graph);
+    let scratch;
+    let bytes;
+    let source = match open.to_bytes() {
+        Ok(encoded) => {
+            bytes = encoded;
+            Source::Bytes(&bytes)
+        }
+        Err(IrError::TooLarge { .. }) => {
+            scratch = open.write_scratch().map_err(Failure::Ir)?;
+            Source::File(scratch.path())
+        }
+        Err(error) => return Err(Failure::Ir(error)),
+    };
+    let mut session = engine.load(source, options).map_err(Failure::Engine)?;
+    let given: Vec<(&str, &Tensor)> = probe
+        .tensors
+        .iter()
+        .filter(|(name, _)| session.inputs().iter().any(|port| port.name == *name))
+        .map(|(name, tensor)| (name.as_str(), tensor))
+        .collect();
+    let tensors = session.run(&given).map_err(Failure::Engine)?;
+    Ok((tensors, outputs))
+}
+
+/// Whether the graph has a free dimension called like this, for messages and defaults.
+pub(crate) fn is_free(dim: &DeclaredDim) -> bool {
+    !matches!(dim, DeclaredDim::Fixed(_))
+}
+
+/// Random values of the given type: floats of the standard normal distribution, integers 0 or 1.
+pub(crate) fn random_tensor(dtype: DType, dims: &[usize], random: &mut Random) -> Option<Tensor> {
+    let count = crate::tensor::checked_count(dims)?;
+    let floats = |random: &mut Random| (0..count).map(|_| random.normal() as f32).collect::<Vec<f32>>();
+    let ints = |random: &mut Random| (0..count).map(|_| random.below(2)).collect::<Vec<usize>>();
+    let tensor = match dtype {
+        DType::F32 | DType::F64 | DType::F16 | DType::BF16 => {
+            Tensor::new(dims.to_vec(), floats(random)).ok()?.cast_float(dtype)
+        }
+        DType::I64 => {
+            Tensor::new(dims.to_vec(), ints(random).iter().map(|&v| v as i64).collect::<Vec<_>>()).ok()?
+        }
+        DType::I32 => {
+            Tensor::new(dims.to_vec(), ints(random).iter().map(|&v| v as i32).collect::<Vec<_>>()).ok()?
+        }
+        DType::I16 => {
+            Tensor::new(dims.to_vec(), ints(random).iter().map(|&v| v as i16).collect::<Vec<_>>()).ok()?
+        }
+        DType::I8 => {
+            Tensor::new(dims.to_vec(), ints(random).iter().map(|&v| v as i8).collect::<Vec<_>>()).ok()?
+        }
+        DType::U8 => {
+            let bytes = (0..count).map(|_| random.below(256) as u8).collect::<Vec<_>>();
+            Tensor::new(dims.to_vec(), bytes).ok()?
+        }
+        DType::U16 => {
+            Tensor::new(dims.to_vec(), ints(random).iter().map(|&v| v as u16).collect::<Vec<_>>()).ok()?
+        }
+        DType::U32 => {
+            Tensor::new(dims.to_vec(), ints(random).iter().map(|&v| v as u32).collect::<Vec<_>>()).ok()?
+        }
+        DType::U64 => {
+            Tensor::new(dims.to_vec(), ints(random).iter().map(|&v| v as u64).collect::<Vec<_>>()).ok()?
+        }
+        DType::Bool => Tensor::new(dims.to_vec(), vec![true; count]).ok()?,
+        DType::String => return None,
+    };
+    Some(tensor)
+}

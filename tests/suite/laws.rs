@@ -1,0 +1,390 @@
+//! The laws of operators, over the examples that each operator gives: the gradient equals finite differences, the
+//! masked model equals the shrunk one, the multiply-accumulates are those stated.
+
+use safe_onnx::autodiff::{Loss, Request, Term, differentiate};
+use safe_onnx::cost::CostModel;
+use safe_onnx::deps::{Exactness, Groups, analyze};
+use safe_onnx::engine::LoadOptions;
+use safe_onnx::ir::{DeclaredDim, Model, NodeSpec, ValueId};
+use safe_onnx::ops::{self, Example, ExampleInput};
+use safe_onnx::shrink::{mask, prepare, shrink};
+use safe_onnx::tensor::{DType, Random, Tensor};
+use safe_onnx::trace::{InputShapes, trace};
+
+use crate::support::{engines, onnx_runtime, relative_error, run};
+
+fn uniform(dims: &[usize], low: f32, high: f32, random: &mut Random) -> Tensor {
+    let count = dims.iter().product();
+    let values: Vec<f32> = (0..count).map(|_| low + (high - low) * random.unit() as f32).collect();
+    Tensor::new(dims.to_vec(), values).unwrap()
+}
+
+fn fixed(dims: &[usize]) -> Vec<DeclaredDim> {
+    dims.iter().map(|&dim| DeclaredDim::Fixed(dim)).collect()
+}
+
+/// The node of an example alone: every float input an initializer. Returns the inputs that vary.
+fn alone(example: &Example, random: &mut Random) -> (Model, Vec<ValueId>) {
+    let mut model = Model::empty("example", example.opset);
+    let mut varying = Vec::new();
+    let inputs: Vec<Option<ValueId>> = example
+        .inputs
+        .iter()
+        .enumerate()
+        .map(|(index, input)| {
+            let name = format!("x{index}");
+            Some(match input {
+                ExampleInput::Absent => return None,
+                ExampleInput::Constant(tensor) => model.graph.add_initializer(&name, tensor),
+                ExampleInput::Computed(dims) | ExampleInput::Weight(dims) => {
+                    let tensor = uniform(dims, example.range.0, example.range.1, random);
+                    let id = model.graph.add_initializer(&name, &tensor);
+                    varying.push(id);
+                    id
+                }
+                ExampleInput::Positive(dims) => {
+                    let id = model.graph.add_initializer(&name, &uniform(dims, 0.5, 1.5, random));
+                    varying.push(id);
+                    id
+                }
+            })
+        })
+        .collect();
+    let spec = NodeSpec::with_optional(example.op_type, &inputs)
+        .domain(example.domain)
+        .attributes(example.attributes.clone());
+    let outputs = model.graph.add_node("y", spec, example.outputs);
+    for output in outputs {
+        model.graph.add_output(output);
+    }
+    (model, varying)
+}
+
+fn describe(example: &Example) -> String {
+    let names: Vec<&str> = example.attributes.names().collect();
+    format!("{} opset {} {names:?} {:?}", example.op_type, example.opset, example.inputs)
+}
+
+fn all_examples() -> Vec<Example> {
+    let only = std::env::var("SAFE_ONNX_OPERATOR").ok();
+    ops::all()
+        .flat_map(|operator| operator.examples())
+        .filter(|example| only.as_deref().is_none_or(|only| only == example.op_type))
+        .collect()
+}
+
+fn report(failures: Vec<String>, cases: usize) {
+    assert!(cases > 0, "no case was tried");
+    assert!(failures.is_empty(), "{} of {cases} failed:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn gradients_equal_finite_differences() {
+    let (mut failures, mut cases) = (Vec::new(), 0);
+    for (number, example) in all_examples().iter().enumerate() {
+        cases += 1;
+        let mut random = Random::new(number as u64);
+        if let Err(reason) = check_gradient(example, &mut random) {
+            failures.push(format!("{}: {reason}", describe(example)));
+        }
+    }
+    report(failures, cases);
+}
+
+/// Operators that tract computes otherwise than ONNX defines them, and how.
+const TRACT_COMPUTES_OTHERWISE: &[(&str, &str)] = &[("Celu", "alpha is not taken out of the exponent")];
+
+fn check_gradient(example: &Example, random: &mut Random) -> Result<(), String> {
+    let (model, varying) = alone(example, random);
+    let engine = onnx_runtime();
+    let traced = trace(&model, &*engine, &LoadOptions::default(), &InputShapes::default())
+        .map_err(|error| error.to_string())?;
+    let floats: Vec<usize> = (0..example.outputs)
+        .filter(|&output| {
+            traced.facts.get(model.graph.outputs()[output]).is_some_and(|seen| seen.dtype == DType::F32)
+        })
+        .collect();
+    let terms = floats.iter().map(|&output| (1.0, Term::SquaredError { output })).collect();
+    // Every output has its own target, so only the first of several is differentiated at a time.
+    let request = Request {
+        loss: Loss {
+            terms: if floats.len() > 1 {
+                vec![(1.0, Term::SquaredError { output: floats[0] })]
+            } else {
+                terms
+            },
+        },
+        trainable: varying.clone(),
+        batch_statistics: false,
+        freeze_unsupported: false,
+    };
+    let result = differentiate(&model, &traced.facts, &request);
+    if !example.differentiable {
+        return match result {
+            Ok(graph) => Err(format!("a gradient was given for {} inputs", graph.gradients.len())),
+            Err(_) => Ok(()),
+        };
+    }
+    let training = result.map_err(|error| error.to_string())?;
+    let dense = run(&*engine, &model, &[])?;
+    let output = &dense[floats[0]];
+    let target = uniform(output.dims(), -1.0, 1.0, random);
+    // The same graph with its constants as inputs, to be run at other points.
+    let mut open = model.clone();
+    let mut point: Vec<(String, Tensor)> = Vec::new();
+    for &id in &varying {
+        let tensor = open.graph.remove_initializer(id).unwrap().tensor().unwrap();
+        open.graph.add_input(id, DType::F32, &fixed(tensor.dims()));
+        point.push((model.graph.value(id).name().to_owned(), tensor));
+    }
+    let bytes = open.to_bytes().unwrap();
+    let options = LoadOptions { optimize: false, threads: Some(1), ..LoadOptions::default() };
+    let mut session =
+        engine.load(safe_onnx::engine::Source::Bytes(&bytes), &options).map_err(|error| error.to_string())?;
+    let goal = target.to_f64().unwrap();
+    let mut loss = |point: &[(String, Tensor)]| -> f64 {
+        let given: Vec<(&str, &Tensor)> =
+            point.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+        let y = session.run(&given).unwrap()[floats[0]].to_f64().unwrap();
+        y.iter().zip(&goal).map(|(y, goal)| (y - goal) * (y - goal)).sum::<f64>() / goal.len() as f64
+    };
+    for engine in engines() {
+        if engine.name() == "tract"
+            && TRACT_COMPUTES_OTHERWISE.iter().any(|(op_type, _)| *op_type == example.op_type)
+        {
+            continue;
+        }
+        let outputs = run(&*engine, &training.model, &[("target", &target)])
+            .map_err(|error| format!("{}: {error}", engine.name()))?;
+        let expected = loss(&point);
+        let found = outputs[0].to_f64().unwrap()[0];
+        if (expected - found).abs() > 1e-4 * expected.abs().max(1.0) {
+            return Err(format!("{}: loss {found} instead of {expected}", engine.name()));
+        }
+        // Nothing where the function has a kink at the point.
+        let mut differences: Vec<Vec<Option<f64>>> = Vec::new();
+        for index in 0..point.len() {
+            let mut slopes = Vec::new();
+            for element in 0..point[index].1.len() {
+                let step = 1e-2_f32;
+                let original = point[index].1.as_slice::<f32>().unwrap()[element];
+                let mut at = |value: f32| {
+                    point[index].1.as_mut_slice::<f32>().unwrap()[element] = value;
+                    loss(&point)
+                };
+                let (up, down) = (at(original + step), at(original - step));
+                let here = at(original);
+                let (right, left) = ((up - here) / f64::from(step), (here - down) / f64::from(step));
+                let kink = (right - left).abs() > 0.1 * (right.abs() + left.abs()).max(0.05);
+                slopes.push((!kink).then_some(f64::midpoint(right, left)));
+            }
+            differences.push(slopes);
+        }
+        let kinks = differences.iter().flatten().filter(|slope| slope.is_none()).count();
+        if kinks * 4 > differences.iter().map(Vec::len).sum::<usize>() {
+            return Err(format!("the example has {kinks} kinks"));
+        }
+        let scale =
+            differences.iter().flatten().flatten().fold(1e-3_f64, |largest, slope| largest.max(slope.abs()));
+        for (index, slopes) in differences.iter().enumerate() {
+            let place = training.gradients.iter().position(|&(weight, _)| weight == varying[index]);
+            let grads = match place {
+                Some(place) => {
+                    if outputs[1 + place].dims() != point[index].1.dims() {
+                        return Err(format!(
+                            "the gradient of x{index} has dimensions {:?}",
+                            outputs[1 + place].dims()
+                        ));
+                    }
+                    outputs[1 + place].to_f64().unwrap()
+                }
+                None => vec![0.0; slopes.len()],
+            };
+            let gap = grads
+                .iter()
+                .zip(slopes)
+                .fold(0.0_f64, |gap, (grad, slope)| gap.max(slope.map_or(0.0, |slope| (grad - slope).abs())));
+            if gap > 4e-3 * scale {
+                return Err(format!(
+                    "{}: gradient of {} differs by {gap:.2e} of {scale:.2e}: {grads:.4?} instead of {slopes:.4?}",
+                    engine.name(),
+                    point[index].0
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The node of an example between nodes that give every axis of its computed inputs slots, and take the outputs.
+fn sandwiched(example: &Example, random: &mut Random) -> (Model, Vec<Option<ValueId>>) {
+    let mut model = Model::empty("example", example.opset);
+    let graph = &mut model.graph;
+    let mut computed = Vec::new();
+    let inputs: Vec<Option<ValueId>> = example
+        .inputs
+        .iter()
+        .enumerate()
+        .map(|(index, input)| {
+            let mut source = None;
+            let value = match input {
+                ExampleInput::Absent => None,
+                ExampleInput::Constant(tensor) => Some(graph.add_initializer(&format!("c{index}"), tensor)),
+                ExampleInput::Weight(dims) => Some(graph.add_initializer(
+                    &format!("w{index}"),
+                    &uniform(dims, example.range.0, example.range.1, random),
+                )),
+                ExampleInput::Positive(dims) => {
+                    Some(graph.add_initializer(&format!("w{index}"), &uniform(dims, 0.5, 1.5, random)))
+                }
+                ExampleInput::Computed(dims) => {
+                    let factor = graph.add_value(&format!("g{index}"));
+                    graph.add_input(factor, DType::F32, &vec![DeclaredDim::Fixed(1); dims.len()]);
+                    let tensor = uniform(dims, example.range.0, example.range.1, random);
+                    let weight = graph.add_initializer(&format!("p{index}"), &tensor);
+                    let value = graph.add(&format!("x{index}"), NodeSpec::new("Mul", &[weight, factor]));
+                    source = Some(value);
+                    Some(value)
+                }
+            };
+            computed.push(source);
+            value
+        })
+        .collect();
+    let spec = NodeSpec::with_optional(example.op_type, &inputs)
+        .domain(example.domain)
+        .attributes(example.attributes.clone());
+    let outputs = graph.add_node("y", spec, example.outputs);
+    for output in outputs {
+        graph.add_output(output);
+    }
+    (model, computed)
+}
+
+/// Puts `sum(output * weight)` behind every output, so that no axis reaches a graph output.
+fn closed(mut model: Model, dims: &[(Vec<usize>, DType)], random: &mut Random) -> Model {
+    let opset = model.opset("").unwrap();
+    let graph = &mut model.graph;
+    let outputs = graph.outputs().to_vec();
+    let mut sums = Vec::new();
+    for (&output, (dims, dtype)) in outputs.iter().zip(dims) {
+        let value = if *dtype == DType::F32 {
+            output
+        } else {
+            graph.add("cast", NodeSpec::new("Cast", &[output]).attribute("to", 1_i64))
+        };
+        let weight = graph.add_initializer("v", &uniform(dims, 0.5, 1.5, random));
+        let product = graph.add("product", NodeSpec::new("Mul", &[value, weight]));
+        let spec = if opset >= 13 {
+            NodeSpec::new("ReduceSum", &[product])
+        } else {
+            NodeSpec::new("ReduceSum", &[product])
+        };
+        sums.push(graph.add("sum", spec.attribute("keepdims", 0_i64)));
+    }
+    graph.set_outputs(sums);
+    model
+}
+
+#[test]
+fn masked_equals_shrunk() {
+    let (mut failures, mut cases) = (Vec::new(), 0);
+    for (number, example) in all_examples().iter().enumerate() {
+        cases += 1;
+        if let Err(reason) = check_cut(example, number as u64) {
+            failures.push(format!("{}: {reason}", describe(example)));
+        }
+    }
+    report(failures, cases);
+}
+
+fn check_cut(example: &Example, seed: u64) -> Result<(), String> {
+    let mut random = Random::new(seed);
+    let engine = onnx_runtime();
+    let (open, computed) = sandwiched(example, &mut random);
+    let options = LoadOptions { threads: Some(1), ..LoadOptions::default() };
+    let shapes = InputShapes::default();
+    let text = |error: &dyn std::error::Error| error.to_string();
+    let first = trace(&open, &*engine, &options, &shapes).map_err(|error| text(&error))?;
+    let dims: Vec<(Vec<usize>, DType)> = open
+        .graph
+        .outputs()
+        .iter()
+        .map(|&id| first.facts.get(id).map(|seen| (seen.dims.clone(), seen.dtype)).unwrap())
+        .collect();
+    let prepared = prepare(closed(open, &dims, &mut random));
+    let model = &prepared.model;
+    let traced = trace(model, &*engine, &options, &shapes).map_err(|error| text(&error))?;
+    let mut analysis = analyze(model, &traced.facts);
+    if let Some((_, reason)) = analysis.unknown().first() {
+        return Err(format!("not understood: {reason}"));
+    }
+    let groups = Groups::collect(&model.graph, &mut analysis);
+    for &(input, axis) in &example.prunable {
+        let value = computed[input].unwrap();
+        let dim = traced.facts.get(value).unwrap().dims[axis];
+        let exact: Vec<bool> = groups
+            .groups()
+            .iter()
+            .map(|group| groups.families()[group.family].exactness == Exactness::Exact)
+            .collect();
+        let survivors = groups.survivors(&analysis, &exact);
+        if survivors.axis(value, axis).is_none_or(|kept| kept.len() == dim) {
+            return Err(format!("axis {axis} of input {input} cannot be pruned"));
+        }
+    }
+    let inputs: Vec<(&str, &Tensor)> =
+        traced.inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    for round in 0..4 {
+        let mut removed = vec![false; groups.len()];
+        for family in groups.families() {
+            if family.exactness != Exactness::Exact {
+                continue;
+            }
+            let mut members = family.groups.clone();
+            random.shuffle(&mut members);
+            let count = random.below(members.len());
+            for &group in &members[..count] {
+                removed[group] = true;
+            }
+        }
+        let survivors = groups.survivors(&analysis, &removed);
+        if survivors.empties_an_axis() {
+            return Err("a family was kept and still an axis is empty".to_owned());
+        }
+        let small = shrink(&prepared, &traced.facts, &survivors).map_err(|error| text(&error))?;
+        let masked = mask(&prepared, &survivors).map_err(|error| text(&error))?;
+        for engine in engines() {
+            let place = |error: String| format!("round {round}, {}: {error}", engine.name());
+            let a = run(&*engine, &masked, &inputs).map_err(place)?;
+            let b = run(&*engine, &small, &inputs).map_err(place)?;
+            for (a, b) in a.iter().zip(&b) {
+                let error = relative_error(a, b);
+                if error > 1e-4 {
+                    return Err(place(format!("masked and shrunk differ by {error:.2e}\n{}", small.graph)));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn multiply_accumulates_are_those_stated() {
+    let (mut failures, mut cases) = (Vec::new(), 0);
+    let engine = onnx_runtime();
+    for example in &all_examples() {
+        cases += 1;
+        let (model, _) = alone(example, &mut Random::new(1));
+        match trace(&model, &*engine, &LoadOptions::default(), &InputShapes::default()) {
+            Err(error) => failures.push(format!("{}: {error}", describe(example))),
+            Ok(traced) => {
+                let macs = CostModel::new(&model, &traced.facts, traced.samples).dense().macs;
+                if macs != example.macs {
+                    failures.push(format!("{}: {macs} instead of {}", describe(example), example.macs));
+                }
+            }
+        }
+    }
+    report(failures, cases);
+}

@@ -1,0 +1,6 @@
+//! The integration tests.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod laws;
+mod safe_reference;
+mod support;
