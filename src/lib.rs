@@ -2,12 +2,14 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking"))]
 
 pub mod autodiff;
+pub mod compress;
 pub mod cost;
 pub mod data;
 pub mod deps;
 pub mod engine;
 pub mod ir;
 pub mod ops;
+pub mod report;
 pub mod safe;
 pub mod shrink;
 pub mod tensor;

@@ -1,0 +1,228 @@
+//! Results as plain data: what the commands found, for machines as JSON and for people as text.
+//!
+//! Nothing here computes anything but the layout of numbers. Shares and accuracies are fractions of 1, sizes are
+//! bytes, times are in the unit that the field's name says.
+
+use serde::Serialize;
+
+/// The figures of one model.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct ModelFigures {
+    /// Multiply-accumulates on one sample.
+    pub macs: u64,
+    /// Elements of float initializers.
+    pub params: u64,
+    /// Bytes of the model file, external data included.
+    pub bytes: u64,
+    /// Share of right answers on the validation data; nothing without labels.
+    pub accuracy: Option<f64>,
+    /// Mean loss on the validation data; nothing without data.
+    pub loss: Option<f64>,
+    /// Median time of one run on one sample; nothing if it was not measured.
+    pub latency_ms: Option<f64>,
+}
+
+/// What was asked for.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TargetFigures {
+    /// `macs`, `params` or `channels`.
+    pub quantity: String,
+    /// The share to be kept.
+    pub share: f64,
+}
+
+/// How far the small model is from the masked dense one.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Verified {
+    /// Largest difference of any output over its largest value.
+    pub max_rel_error: f64,
+    /// The difference that is allowed.
+    pub tolerance: f64,
+    /// The engine that ran both.
+    pub engine: String,
+    /// Samples compared.
+    pub samples: usize,
+    /// Whether the samples were real data.
+    pub real_data: bool,
+}
+
+/// One epoch of training.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Epoch {
+    /// Counted from 1 over the whole run.
+    pub epoch: usize,
+    /// `sparsify`: the dense model is driven towards the budget; `recover`: the small model is trained on.
+    pub phase: String,
+    /// Mean training loss.
+    pub loss: f64,
+    /// Share of right answers on the validation data, of the model as it would be cut now.
+    pub accuracy: Option<f64>,
+    /// Learning rate at the end.
+    pub learning_rate: f64,
+    /// Penalty lambda at the end.
+    pub penalty: f64,
+    /// Share of the sum of squares of all groups' slices that lies in groups that would leave now.
+    pub residual: f64,
+    /// Seconds.
+    pub seconds: f64,
+}
+
+/// How training went.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct TrainFigures {
+    /// Median time of an optimiser step on the dense model: both gradients and the update.
+    pub ms_per_step: Option<f64>,
+    /// Optimiser steps.
+    pub steps: usize,
+    /// Samples in a step.
+    pub batch: usize,
+    /// The loss, in words.
+    pub loss: String,
+    /// Optimiser and its settings, in words.
+    pub optimizer: String,
+}
+
+/// The result of `compress`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CompressReport {
+    /// The model that was read.
+    pub model: String,
+    /// The model that was written.
+    pub output: String,
+    /// The model as it was.
+    pub dense: ModelFigures,
+    /// The model as it is now.
+    pub small: ModelFigures,
+    /// What was asked for.
+    pub target: TargetFigures,
+    /// The share of the target's quantity that is left.
+    pub reached: f64,
+    /// Whether `reached` is within 2 % below the target.
+    pub target_met: bool,
+    /// Nothing with `--no-verify`.
+    pub verified: Option<Verified>,
+    /// Groups in all.
+    pub groups: usize,
+    /// Groups that left.
+    pub groups_removed: usize,
+    /// `safe` or `magnitude`.
+    pub method: String,
+    /// The engine and its version.
+    pub engine: String,
+    /// The seed.
+    pub seed: u64,
+    /// Seconds in all.
+    pub seconds: f64,
+    /// What training did; nothing without epochs.
+    pub train: Option<TrainFigures>,
+    /// One entry an epoch.
+    pub history: Vec<Epoch>,
+    /// What the user should know.
+    pub notes: Vec<String>,
+}
+
+/// A layer of `inspect`: a node that costs multiply-accumulates.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Layer {
+    /// Node name.
+    pub name: String,
+    /// Operator.
+    pub operator: String,
+    /// Dimensions of the first output on the traced run.
+    pub output: Vec<usize>,
+    /// Multiply-accumulates on one sample.
+    pub macs: u64,
+    /// Elements of its float initializers.
+    pub params: u64,
+}
+
+/// An initializer axis that loses slices.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct MemberFigures {
+    /// Initializer.
+    pub tensor: String,
+    /// Axis.
+    pub axis: usize,
+    /// `producer` or `consumer`.
+    pub role: String,
+}
+
+/// Groups that stand for the indices of the same axes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FamilyFigures {
+    /// Number of groups; all but one may leave.
+    pub groups: usize,
+    /// Whether the masked model equals the small one exactly.
+    pub exact: bool,
+    /// Why it does not.
+    pub reason: Option<String>,
+    /// Multiply-accumulates that leave with one group.
+    pub macs_per_group: u64,
+    /// Parameters that leave with one group.
+    pub params_per_group: u64,
+    /// The axes that lose slices.
+    pub members: Vec<MemberFigures>,
+}
+
+/// A weight axis that may not shrink.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PinnedAxis {
+    /// Initializer.
+    pub tensor: String,
+    /// Axis.
+    pub axis: usize,
+    /// Its length.
+    pub size: usize,
+    /// The node or graph edge that pins it.
+    pub place: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// The result of `inspect`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct InspectReport {
+    /// The file.
+    pub model: String,
+    /// Operator set version of ONNX's own domain.
+    pub opset: i64,
+    /// Inputs of the traced run, in words.
+    pub inputs: Vec<String>,
+    /// Nodes in all.
+    pub nodes: usize,
+    /// Multiply-accumulates on one sample.
+    pub macs: u64,
+    /// Elements of float initializers.
+    pub params: u64,
+    /// Bytes of the file, external data included.
+    pub bytes: u64,
+    /// Nodes that cost multiply-accumulates.
+    pub layers: Vec<Layer>,
+    /// Families of groups.
+    pub families: Vec<FamilyFigures>,
+    /// Groups in all.
+    pub groups: usize,
+    /// The smallest share of the multiply-accumulates that exact groups can reach.
+    pub smallest_macs_share: f64,
+    /// Weight axes of matrices that may not shrink.
+    pub pinned: Vec<PinnedAxis>,
+    /// Nodes that are not understood: place and reason.
+    pub unknown: Vec<(String, String)>,
+}
+
+/// The result of `eval`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct EvalReport {
+    /// The file.
+    pub model: String,
+    /// Samples.
+    pub samples: usize,
+    /// Mean loss.
+    pub loss: Option<f64>,
+    /// Share of right answers.
+    pub accuracy: Option<f64>,
+    /// Seconds.
+    pub seconds: f64,
+    /// The engine and its version.
+    pub engine: String,
+}
