@@ -12,10 +12,13 @@ mod opaque;
 mod spec;
 mod tape;
 mod training;
+mod window;
 
+mod convolution;
 mod elementwise;
 mod movement;
 mod normalization;
+mod pooling;
 mod product;
 mod reduction;
 mod softmax;
@@ -103,6 +106,12 @@ static TABLES: &[&[&'static dyn Operator]] = &[
     reduction::arg::OPERATORS,
     reduction::reduce::OPERATORS,
     softmax::OPERATORS,
+    convolution::conv::OPERATORS,
+    convolution::conv_transpose::OPERATORS,
+    pooling::average::OPERATORS,
+    pooling::global::OPERATORS,
+    pooling::lp::OPERATORS,
+    pooling::max::OPERATORS,
 ];
 
 /// All operators.
