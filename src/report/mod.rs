@@ -44,6 +44,22 @@ pub struct Verified {
     pub samples: usize,
     /// Whether the samples were real data.
     pub real_data: bool,
+    /// One entry an output, in the order of the dense model.
+    pub outputs: Vec<OutputDifference>,
+}
+
+/// How far one output of the small model is from that of the dense one. Numbers that are not finite are `null` in
+/// JSON.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct OutputDifference {
+    /// The output.
+    pub name: String,
+    /// Largest difference of two values; infinite when one is not finite and the other is not the same.
+    pub max_abs_error: f64,
+    /// Largest finite value of the dense model, without its sign.
+    pub max_abs_value: f64,
+    /// The one over the other.
+    pub rel_error: f64,
 }
 
 /// One epoch of training.
