@@ -1,7 +1,19 @@
 //! The whole run, in the order of the data: read, trace, find groups, train, cut, verify, write.
 
+mod differentiate;
+mod eval;
+mod inspect;
 mod plan;
 mod progress;
+mod score;
+mod tool;
+mod verify;
+
+pub use differentiate::{DifferentiatePlan, TargetLoss, differentiate};
+pub use eval::{BATCH, EvalPlan, Evaluation, eval, evaluate};
+pub use inspect::inspect;
+pub use tool::{ModelPlan, Runtime, ToolError, class_axis, input_specs};
+pub use verify::{VerifyPlan, verify};
 
 pub use plan::{LossChoice, Method, Optimizer, Plan, Quantity, Target, Training};
 pub use progress::{Event, Observer, Silent};
