@@ -44,7 +44,7 @@ pub enum CompressError {
     Verify(#[from] VerifyError),
     /// The evaluation failed.
     #[error(transparent)]
-    Eval(#[from] super::eval::EvalError),
+    Eval(#[from] super::ToolError),
     /// The loss does not fit.
     #[error("the loss does not fit: {0}")]
     Loss(String),
@@ -78,7 +78,9 @@ pub enum CompressError {
 fn reasons(approximate: usize, unknown: &[String]) -> String {
     let mut text = String::new();
     if approximate > 0 {
-        text.push_str(&format!("; {approximate} families would be only approximately right and are left alone"));
+        text.push_str(&format!(
+            "; {approximate} families would be only approximately right and are left alone"
+        ));
     }
     if !unknown.is_empty() {
         text.push_str(&format!("; not understood: {}", unknown.join("; ")));

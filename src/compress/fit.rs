@@ -15,8 +15,8 @@ use crate::engine::{Engine, LoadOptions, Session, Source};
 use crate::ir::{Facts, Model, ValueId};
 use crate::report::{Epoch, TrainFigures};
 use crate::safe::{
-    GroupNorm, GroupProjection, Keep, LambdaSchedule, LearningRate, Options, Penalty, Projection, ProximalPoint,
-    Trainer,
+    GroupNorm, GroupProjection, Keep, LambdaSchedule, LearningRate, Options, Penalty, Projection,
+    ProximalPoint, Trainer,
 };
 use crate::shrink::shrink;
 use crate::tensor::Tensor;
@@ -78,7 +78,8 @@ impl Fit<'_> {
         notes.append(&mut phase.notes);
         let steps_per_epoch = settings.total_steps / settings.epochs.max(1);
         for epoch in 0..settings.epochs {
-            observer.event(Event::Begin(format!("epoch {} of {}", epoch + 1, settings.epochs), steps_per_epoch));
+            observer
+                .event(Event::Begin(format!("epoch {} of {}", epoch + 1, settings.epochs), steps_per_epoch));
             let start = Instant::now();
             let (mut sum, mut count) = (0.0, 0_usize);
             for batch in self.samples.epoch(settings.batch, epoch, self.plan.seed, true) {
@@ -190,10 +191,14 @@ impl Fit<'_> {
             .inputs()
             .iter()
             .map(|wanted| {
-                let input = names.iter().position(|name| name == wanted).map(|place| batch.inputs[place].clone());
+                let input =
+                    names.iter().position(|name| name == wanted).map(|place| batch.inputs[place].clone());
                 let target = || if wanted == "target" { batch.target.clone() } else { None };
                 let teacher = || {
-                    taught.iter().find(|(name, _): &&(String, Tensor)| name == wanted).map(|(_, tensor)| tensor.clone())
+                    taught
+                        .iter()
+                        .find(|(name, _): &&(String, Tensor)| name == wanted)
+                        .map(|(_, tensor)| tensor.clone())
                 };
                 input
                     .or_else(target)
@@ -220,7 +225,8 @@ impl Fit<'_> {
             warmup: settings.warmup_steps,
             total: settings.total_steps.max(1),
         };
-        let table = (first_step..settings.total_steps.max(first_step + 1)).map(|step| schedule.at(step)).collect();
+        let table =
+            (first_step..settings.total_steps.max(first_step + 1)).map(|step| schedule.at(step)).collect();
         Options {
             radius: settings.radius,
             penalty: Penalty {
@@ -245,10 +251,12 @@ impl Fit<'_> {
         let graph = self.training_graph(&model, &self.structure.trace.facts)?;
         let tensors: Vec<ValueId> = graph.gradients.iter().map(|&(weight, _)| weight).collect();
         let groups = self.structure.groups_over(&tensors).map_err(crate::safe::TrainError::Safe)?;
-        let split: Vec<bool> =
-            (0..tensors.len()).map(|tensor| groups.axes().iter().any(|axis| axis.tensor() == tensor)).collect();
+        let split: Vec<bool> = (0..tensors.len())
+            .map(|tensor| groups.axes().iter().any(|axis| axis.tensor() == tensor))
+            .collect();
         let budget = self.budget;
-        let mut projection = GroupProjection::new(groups, NORM, move |scores: &[f64]| budget.select(scores).removed);
+        let mut projection =
+            GroupProjection::new(groups, NORM, move |scores: &[f64]| budget.select(scores).removed);
         let trainer =
             Trainer::new(&graph, self.engine, &self.load, self.options(0, true), &split, &mut projection)?;
         let notes = frozen_notes(&graph);
