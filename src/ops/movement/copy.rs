@@ -1,4 +1,4 @@
-//! Identity, Dropout, Cast, CastLike: every element at its place.
+//! Identity, Dropout, Cast, `CastLike`: every element at its place.
 //!
 //! Specification: <https://onnx.ai/onnx/operators/>. Dropout says that it is training by `is_test` = 0 before
 //! version 7 and by an input since version 12; in between it never is. Cast named its target type by a string before
@@ -75,6 +75,7 @@ fn couple_dropout(node: &NodeView<'_>, slots: &mut dyn Coupling) -> Result<(), U
     Ok(())
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "it stands in a table of functions that can fail")]
 fn gradient(_: &NodeView<'_>, tape: &mut Tape<'_>) -> Result<(), Unsupported> {
     if let (true, Some(dy)) = (tape.wants(0), tape.dy(0)) {
         tape.give(0, dy);

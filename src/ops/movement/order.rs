@@ -1,6 +1,6 @@
-//! TopK, CumSum, Trilu, ReverseSequence: what depends on the order of indices along an axis.
+//! `TopK`, `CumSum`, Trilu, `ReverseSequence`: what depends on the order of indices along an axis.
 //!
-//! Specification: <https://onnx.ai/onnx/operators/>. TopK took `k` as an attribute before version 10.
+//! Specification: <https://onnx.ai/onnx/operators/>. `TopK` took `k` as an attribute before version 10.
 
 use super::{Movement, pin_inputs, set};
 use crate::ir::NodeSpec;

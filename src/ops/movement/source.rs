@@ -1,5 +1,5 @@
-//! Constant, ConstantOfShape, Shape, Size, Range, EyeLike, OneHot, RandomNormal, RandomNormalLike, RandomUniform,
-//! RandomUniformLike: what makes tensors up, from sizes or from nothing.
+//! Constant, `ConstantOfShape`, Shape, Size, Range, `EyeLike`, `OneHot`, `RandomNormal`, `RandomNormalLike`, `RandomUniform`,
+//! `RandomUniformLike`: what makes tensors up, from sizes or from nothing.
 //!
 //! Specification: <https://onnx.ai/onnx/operators/>. Shape has `start` and `end` since version 15.
 //!
@@ -57,6 +57,7 @@ const fn random(op_type: &'static str, inputs: usize, attributes: &'static [&'st
     Movement::new(Spec::onnx(op_type, inputs..=inputs, attributes), couple_fixed, no_gradient, Vec::new)
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "it stands in a table of functions that can fail")]
 fn couple_fixed(node: &NodeView<'_>, slots: &mut dyn Coupling) -> Result<(), Unsupported> {
     pin_inputs(node, slots, 0, "it decides the size of a result that the node makes up");
     Ok(())
