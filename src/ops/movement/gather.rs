@@ -3,6 +3,8 @@
 //! Specification: <https://onnx.ai/onnx/operators/onnx__Gather.html>. Indices may be negative since version 11;
 //! runtimes accept them before, too.
 
+use std::collections::BTreeSet;
+
 use super::adjoint::{AxisMap, Size, dim_of, reshape, scatter_add, size, surround};
 use super::{Movement, new_places, part, pin_inputs, set};
 use crate::ir::{NodeSpec, ValueId};
@@ -98,8 +100,13 @@ fn gradient(node: &NodeView<'_>, tape: &mut Tape<'_>) -> Result<(), Unsupported>
     let axis = gathered(node)?;
     let x = node.x(0)?;
     let len = x.dims()[axis];
-    let small = constant_indices(node, axis).filter(|taken| taken.len().saturating_mul(len) <= AxisMap::MOST);
-    let grad = match small {
+    // Only indices that are taken twice need a matrix.
+    let fits = |taken: &Vec<usize>| {
+        let distinct: BTreeSet<usize> = taken.iter().copied().collect();
+        distinct.len() == taken.len() || taken.len().saturating_mul(len) <= AxisMap::MOST
+    };
+    let steady = constant_indices(node, axis).filter(fits);
+    let grad = match steady {
         Some(taken) => put_back(node, tape, dy, axis, &taken)?,
         None => match run_of(node) {
             Some((first, last)) if x.varies(axis) && tape.opset() >= 10 => {
