@@ -226,7 +226,7 @@ fn through_statistics(
     count: ValueId,
     rank: usize,
 ) -> ValueId {
-    let mut part = |tape: &mut Tape<'_>, output: usize| {
+    let part = |tape: &mut Tape<'_>, output: usize| {
         let grad = tape.dy(output)?;
         let grad = per_channel(tape, grad, rank);
         let grad = tape.scale(grad, share);
