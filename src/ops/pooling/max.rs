@@ -130,7 +130,11 @@ impl Operator for MaxPool {
 
     fn examples(&self) -> Vec<Example> {
         let pool = |dims: &[usize], kernel: &[i64]| {
-            Example::new("MaxPool").computed(dims).attribute("kernel_shape", kernel.to_vec()).prunable(0, 1)
+            Example::new("MaxPool")
+                .computed(dims)
+                .attribute("kernel_shape", kernel.to_vec())
+                .prunable(0, 1)
+                .range(-20.0, 20.0)
         };
         let ints = |values: &[i64]| values.to_vec();
         vec![
