@@ -2,6 +2,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking"))]
 
 pub mod autodiff;
+pub mod bench;
 pub mod compress;
 pub mod cost;
 pub mod data;

@@ -60,9 +60,11 @@ pub fn evaluate(
 ) -> Result<Evaluation, ToolError> {
     let names: Vec<String> =
         session.inputs().iter().filter(|port| !port.optional).map(|port| port.name.clone()).collect();
-    let fixed = session.inputs().iter().filter(|port| !port.optional).find_map(|port| {
-        port.dims.as_ref().and_then(|dims| dims.first().copied().flatten())
-    });
+    let fixed = session
+        .inputs()
+        .iter()
+        .filter(|port| !port.optional)
+        .find_map(|port| port.dims.as_ref().and_then(|dims| dims.first().copied().flatten()));
     let batch = fixed.unwrap_or(batch).max(1);
     let mut sum = score::Sum::default();
     let positions: Vec<usize> = (0..data.len()).collect();

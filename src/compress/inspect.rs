@@ -86,12 +86,7 @@ fn layers(model: &Model, traced: &Trace, cost: &CostModel<'_>) -> Vec<Layer> {
         .collect()
 }
 
-fn families(
-    model: &Model,
-    analysis: &Analysis,
-    groups: &Groups,
-    cost: &CostModel<'_>,
-) -> Vec<FamilyFigures> {
+fn families(model: &Model, analysis: &Analysis, groups: &Groups, cost: &CostModel<'_>) -> Vec<FamilyFigures> {
     let dense = cost.dense();
     groups
         .families()

@@ -1,5 +1,6 @@
 //! The whole run, in the order of the data: read, trace, find groups, train, cut, verify, write.
 
+mod budget;
 mod differentiate;
 mod eval;
 mod inspect;

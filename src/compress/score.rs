@@ -127,7 +127,12 @@ pub(super) fn add(
 mod tests {
     use super::*;
 
-    fn scored(values: Tensor, target: Tensor, axis: usize, positions: &[usize]) -> Result<Evaluation, ToolError> {
+    fn scored(
+        values: Tensor,
+        target: Tensor,
+        axis: usize,
+        positions: &[usize],
+    ) -> Result<Evaluation, ToolError> {
         let mut sum = Sum::default();
         add(&mut sum, &values, &target, axis, positions)?;
         Ok(sum.evaluation(positions.len()))
@@ -139,7 +144,8 @@ mod tests {
 
     #[test]
     fn logits_large_enough_to_overflow_have_a_loss() {
-        let found = scored(tensor(&[2, 2], &[1e4, 0.0, 0.0, 1e4]), Tensor::vector(vec![0_i64, 0]), 1, &[0, 1]);
+        let found =
+            scored(tensor(&[2, 2], &[1e4, 0.0, 0.0, 1e4]), Tensor::vector(vec![0_i64, 0]), 1, &[0, 1]);
         let found = found.unwrap();
         assert_eq!((found.loss, found.accuracy), (Some(5e3), Some(0.5)));
     }
@@ -174,7 +180,8 @@ mod tests {
     #[test]
     fn labels_outside_of_the_classes_are_named() {
         for label in [-1, 2] {
-            let error = scored(tensor(&[1, 2], &[0.0, 1.0]), Tensor::vector(vec![label]), 1, &[7]).unwrap_err();
+            let error =
+                scored(tensor(&[1, 2], &[0.0, 1.0]), Tensor::vector(vec![label]), 1, &[7]).unwrap_err();
             assert_eq!(
                 error.to_string(),
                 format!("the label of sample 7 is {label}, but the model has the classes 0 to 1")

@@ -84,6 +84,12 @@ impl Ports {
         Self { input_index: index(&inputs), output_index: index(&outputs), inputs, outputs }
     }
 
+    /// Whether a computed tensor is what the output with the number `port` declares.
+    pub(super) fn check_output(&self, port: usize, tensor: &Tensor) -> Result<(), EngineError> {
+        let port = &self.outputs[port];
+        port.check(tensor.dtype(), tensor.dims()).map_err(|problem| wrong(Side::Output, &port.name, problem))
+    }
+
     /// Copies computed values into the output with the number `port`, when they fit.
     pub(super) fn fill(
         &self,

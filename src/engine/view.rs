@@ -195,3 +195,10 @@ impl<'a> ViewMut<'a> {
         ViewMut { dims: self.dims, values: self.values.reborrow() }
     }
 }
+
+impl<'a> From<&'a mut Tensor> for ViewMut<'a> {
+    fn from(tensor: &'a mut Tensor) -> Self {
+        let (dims, values) = tensor.parts_mut();
+        Self { dims, values: values.into() }
+    }
+}

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::ir::Attribute;
+use crate::tensor::Tensor;
 
 /// For every axis of the operands of one node, the indices that stay.
 #[derive(Debug, Clone, Default)]
@@ -51,13 +52,15 @@ pub struct NodeEdit {
     pub attributes: BTreeMap<String, Attribute>,
     /// Integer inputs (1-D, or 0-D with one entry) that get new values.
     pub inputs: BTreeMap<usize, Vec<Entry>>,
+    /// Inputs that become constants, of any dimensions.
+    pub constants: BTreeMap<usize, Tensor>,
     /// Integer outputs (1-D or 0-D) of which entries get other values, so that they stay what they were.
     pub outputs: BTreeMap<usize, Vec<Entry>>,
     /// Another operator that takes the node's place.
     pub replacement: Option<Replacement>,
 }
 
-/// An operator that takes a node's place and makes its first output.
+/// An operator that takes a node's place and makes its outputs.
 #[derive(Debug, Clone)]
 pub struct Replacement {
     /// Operator of ONNX's own domain.

@@ -12,8 +12,16 @@ mod opaque;
 mod spec;
 mod tape;
 mod training;
+mod window;
 
+mod convolution;
 mod elementwise;
+mod movement;
+mod normalization;
+mod pooling;
+mod product;
+mod reduction;
+mod softmax;
 
 pub use coupling::{Axis, Coupling, Slot};
 pub use cut::{Cut, Entry, NodeEdit, Replacement, ReplacementInput};
@@ -69,7 +77,42 @@ pub trait Operator: Sync {
 }
 
 /// Every operator, one slice for a file.
-static TABLES: &[&[&'static dyn Operator]] = &[elementwise::unary::OPERATORS, elementwise::binary::OPERATORS];
+static TABLES: &[&[&'static dyn Operator]] = &[
+    elementwise::unary::OPERATORS,
+    elementwise::binary::OPERATORS,
+    movement::blocks::OPERATORS,
+    movement::concat::OPERATORS,
+    movement::copy::OPERATORS,
+    movement::gather::OPERATORS,
+    movement::order::OPERATORS,
+    movement::pad::OPERATORS,
+    movement::repeat::OPERATORS,
+    movement::resample::OPERATORS,
+    movement::reshape::OPERATORS,
+    movement::scatter::OPERATORS,
+    movement::slice::OPERATORS,
+    movement::source::OPERATORS,
+    movement::split::OPERATORS,
+    movement::transpose::OPERATORS,
+    normalization::batch::OPERATORS,
+    normalization::instance::OPERATORS,
+    normalization::layer::OPERATORS,
+    normalization::local::OPERATORS,
+    normalization::lp::OPERATORS,
+    normalization::mean_variance::OPERATORS,
+    product::einsum::OPERATORS,
+    product::gemm::OPERATORS,
+    product::matmul::OPERATORS,
+    reduction::arg::OPERATORS,
+    reduction::reduce::OPERATORS,
+    softmax::OPERATORS,
+    convolution::conv::OPERATORS,
+    convolution::conv_transpose::OPERATORS,
+    pooling::average::OPERATORS,
+    pooling::global::OPERATORS,
+    pooling::lp::OPERATORS,
+    pooling::max::OPERATORS,
+];
 
 /// All operators.
 pub fn all() -> impl Iterator<Item = &'static dyn Operator> {

@@ -245,8 +245,15 @@ impl<'a> Tape<'a> {
         self.reduce("ReduceMean", a, axes, keep_dims, 18)
     }
 
-    /// `axes` became an input in operator set `since`.
-    fn reduce(&mut self, op_type: &str, a: ValueId, axes: &[usize], keep_dims: bool, since: i64) -> ValueId {
+    /// A reduction of `a` over `axes` (counted from the front), which became an input in operator set `since`.
+    pub fn reduce(
+        &mut self,
+        op_type: &str,
+        a: ValueId,
+        axes: &[usize],
+        keep_dims: bool,
+        since: i64,
+    ) -> ValueId {
         let axes: Vec<i64> = axes.iter().map(|&axis| axis as i64).collect();
         let spec = if self.opset >= since {
             let axes = self.ints(&axes);
@@ -255,6 +262,34 @@ impl<'a> Tape<'a> {
             NodeSpec::new(op_type, &[a]).attribute("axes", axes)
         };
         self.node(spec.attribute("keepdims", i64::from(keep_dims)))
+    }
+
+    /// How many elements input `input` has over `axes` (counted from the front), as a float scalar: a constant
+    /// where none of the dimensions varies.
+    ///
+    /// # Errors
+    /// When the input is left out.
+    pub fn count_over(
+        &mut self,
+        node: &NodeView<'_>,
+        input: usize,
+        axes: &[usize],
+    ) -> Result<ValueId, Unsupported> {
+        let operand = node.x(input)?;
+        let fixed: usize =
+            axes.iter().filter(|&&axis| !operand.varies(axis)).map(|&axis| operand.dims()[axis]).product();
+        let varying: Vec<i64> =
+            axes.iter().filter(|&&axis| operand.varies(axis)).map(|&axis| axis as i64).collect();
+        if varying.is_empty() {
+            return Ok(self.scalar(fixed as f64));
+        }
+        let x = self.x(input)?;
+        let shape = self.op("Shape", &[x]);
+        let shape = self.cast(shape, self.dtype);
+        let varying = self.ints(&varying);
+        let dims = self.op("Gather", &[shape, varying]);
+        let count = self.node(NodeSpec::new("ReduceProd", &[dims]).attribute("keepdims", 0));
+        Ok(self.scale(count, fixed as f64))
     }
 
     fn with_axes(&mut self, op_type: &str, a: ValueId, axes: &[usize]) -> ValueId {

@@ -12,7 +12,7 @@
 //! Always true here: a parameter's `x`, perturbed point, split `z`, dual `u` and moments have the same length;
 //! gradients that do not match are an error and never a skipped update; norms are sums in `f64` over chunks of
 //! fixed size added in order, so the number of threads changes no bit. This module knows arrays and sets of
-//! indices; it must not know graphs, engines or files.
+//! indices; it must not know graphs, engines or files. `train` alone does: it joins the arithmetic to an engine.
 
 mod base;
 mod dual;
@@ -30,6 +30,7 @@ mod schedule;
 mod state;
 mod step;
 mod threshold;
+mod train;
 mod unstructured;
 
 pub use base::Base;
@@ -45,4 +46,5 @@ pub use scalar::Scalar;
 pub use schedule::{LambdaSchedule, LearningRate, Penalty, SparsitySchedule};
 pub use state::Safe;
 pub use step::Descent;
+pub use train::{TrainError, Trainer};
 pub use unstructured::{Gradual, Threshold, Unstructured};

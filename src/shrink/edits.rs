@@ -18,6 +18,13 @@ pub(super) fn apply(graph: &mut Graph, facts: &Facts, id: NodeId, edit: NodeEdit
         }
         inputs[index] = Some(fresh);
     }
+    for (index, tensor) in edit.constants {
+        let name = fresh_base(graph, id);
+        let fresh = graph.add_initializer(&name, &tensor);
+        if let Some(input) = graph.node_mut(id).inputs.get_mut(index) {
+            *input = Some(fresh);
+        }
+    }
     for (index, entries) in edit.outputs {
         if let Some(old) = graph.node(id).outputs.get(index).copied().flatten() {
             // Readers are sent to the patched value first, so that the patch itself still reads the old one.

@@ -117,6 +117,11 @@ impl Tensor {
         &mut self.values
     }
 
+    /// The dimensions, and the values to be changed in place.
+    pub fn parts_mut(&mut self) -> (&[usize], &mut Values) {
+        (&self.dims, &mut self.values)
+    }
+
     /// Takes the values out, in row-major order.
     pub fn into_values(self) -> Values {
         self.values
@@ -178,6 +183,7 @@ impl Tensor {
     }
 
     /// The tensor with its float values converted to `dtype`; other tensors are returned as they are.
+    #[must_use]
     pub fn cast_float(self, dtype: DType) -> Self {
         if self.dtype() == dtype || !self.dtype().is_float() {
             return self;

@@ -98,16 +98,16 @@ values! {
     String(String) = String::new(),
 }
 
-fn collect<T: Copy, U>(values: &[T], convert: impl Fn(T) -> U) -> Option<Vec<U>> {
-    Some(values.iter().copied().map(convert).collect())
+fn collect<T: Copy, U>(values: &[T], convert: impl Fn(T) -> U) -> Vec<U> {
+    values.iter().copied().map(convert).collect()
 }
 
 impl Values {
     /// The values as `f64`, unless they are strings.
     pub fn to_f64(&self) -> Option<Vec<f64>> {
-        match self {
+        Some(match self {
             Self::F32(values) => collect(values, f64::from),
-            Self::F64(values) => Some(values.clone()),
+            Self::F64(values) => values.clone(),
             Self::F16(values) => collect(values, f64::from),
             Self::BF16(values) => collect(values, f64::from),
             Self::I8(values) => collect(values, f64::from),
@@ -119,24 +119,24 @@ impl Values {
             Self::U32(values) => collect(values, f64::from),
             Self::U64(values) => collect(values, |value| value as f64),
             Self::Bool(values) => collect(values, f64::from),
-            Self::String(_) => None,
-        }
+            Self::String(_) => return None,
+        })
     }
 
     /// The values as `i64`, if they are integers or booleans. Unsigned values past `i64::MAX` wrap.
     pub fn to_i64(&self) -> Option<Vec<i64>> {
-        match self {
+        Some(match self {
             Self::I8(values) => collect(values, i64::from),
             Self::I16(values) => collect(values, i64::from),
             Self::I32(values) => collect(values, i64::from),
-            Self::I64(values) => Some(values.clone()),
+            Self::I64(values) => values.clone(),
             Self::U8(values) => collect(values, i64::from),
             Self::U16(values) => collect(values, i64::from),
             Self::U32(values) => collect(values, i64::from),
             Self::U64(values) => collect(values, |value| value as i64),
             Self::Bool(values) => collect(values, i64::from),
-            Self::F32(_) | Self::F64(_) | Self::F16(_) | Self::BF16(_) | Self::String(_) => None,
-        }
+            Self::F32(_) | Self::F64(_) | Self::F16(_) | Self::BF16(_) | Self::String(_) => return None,
+        })
     }
 
     /// Float values converted to the float type `dtype`; other values as they are.

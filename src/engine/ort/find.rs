@@ -34,16 +34,20 @@ impl Origin {
     /// The libraries of this origin, best first.
     pub(super) fn libraries(self, named: Option<&Path>) -> Vec<PathBuf> {
         match self {
-            Self::Option => named.map(Path::to_path_buf).into_iter().collect(),
-            Self::Environment => env::var_os("ORT_DYLIB_PATH")
-                .filter(|path| !path.is_empty())
-                .map(PathBuf::from)
-                .into_iter()
-                .collect(),
+            Self::Option => named.map(file_first).into_iter().collect(),
+            Self::Environment => {
+                let path = env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty());
+                path.map(|path| file_first(Path::new(&path))).into_iter().collect()
+            }
             Self::Python => python(),
             Self::System => SYSTEM.iter().map(PathBuf::from).collect(),
         }
     }
+}
+
+/// A path that the user gave: the file that it names from here if there is one, and else a name for the loader.
+fn file_first(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
 }
 
 impl fmt::Display for Origin {

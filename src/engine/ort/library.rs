@@ -44,7 +44,7 @@ pub enum Verdict {
     Rejected(String),
     /// It was not tried, because an earlier one is in use.
     NotTried,
-    /// The origin has no library.
+    /// There is none.
     Absent,
 }
 
@@ -61,13 +61,29 @@ static STATE: Mutex<State> = Mutex::new(State::Unloaded);
 /// gave. The candidates are listed up to the one chosen, or all of them when `all` is set.
 pub(super) fn library(named: Option<&Path>, all: bool) -> (Result<Library, EngineError>, Vec<Candidate>) {
     let mut state = STATE.lock().unwrap_or_else(PoisonError::into_inner);
+    search(&mut state, &|origin| origin.libraries(named), all)
+}
+
+fn search(
+    state: &mut State,
+    libraries: &dyn Fn(Origin) -> Vec<PathBuf>,
+    all: bool,
+) -> (Result<Library, EngineError>, Vec<Candidate>) {
     let mut candidates = Vec::new();
     let mut found = None;
     for origin in Origin::ALL {
         if found.is_some() && !all {
             break;
         }
-        let paths = origin.libraries(named);
+        // Nothing that is merely found takes the place of the library in use: asking Python again is spared.
+        if let State::Loaded(library) = &*state
+            && !origin.is_named()
+            && !all
+        {
+            found = Some(Ok(library.clone()));
+            break;
+        }
+        let paths = libraries(origin);
         if paths.is_empty() {
             candidates.push(Candidate { origin, path: None, verdict: Verdict::Absent });
         }
@@ -75,13 +91,14 @@ pub(super) fn library(named: Option<&Path>, all: bool) -> (Result<Library, Engin
             let verdict = if found.is_some() {
                 Verdict::NotTried
             } else {
-                match open(&mut state, &path, origin) {
+                match open(state, &path, origin) {
                     Ok(library) => {
                         let version = library.version.clone();
                         found = Some(Ok(library));
                         Verdict::Chosen { version }
                     }
-                    Err(error) => {
+                    Err(refusal) if refusal.absent && !origin.is_named() => Verdict::Absent,
+                    Err(Refusal { error, .. }) => {
                         let reason = error.to_string();
                         if origin.is_named() {
                             found = Some(Err(error));
@@ -94,39 +111,60 @@ pub(super) fn library(named: Option<&Path>, all: bool) -> (Result<Library, Engin
         }
     }
     let result = found.unwrap_or_else(|| {
-        let looked = candidates.iter().filter(|candidate| candidate.path.is_some()).map(describe).collect();
+        let looked = candidates.iter().filter_map(describe).collect();
         Err(EngineError::NotFound { looked })
     });
     (result, candidates)
 }
 
-fn describe(candidate: &Candidate) -> String {
-    let reason = match &candidate.verdict {
-        Verdict::Rejected(reason) => reason.as_str(),
-        Verdict::Chosen { .. } | Verdict::NotTried | Verdict::Absent => "",
-    };
-    format!("{}: {reason}", candidate.origin)
+/// A rejected candidate in one sentence.
+fn describe(candidate: &Candidate) -> Option<String> {
+    match &candidate.verdict {
+        Verdict::Rejected(reason) => Some(format!("{}: {reason}", candidate.origin)),
+        Verdict::Chosen { .. } | Verdict::NotTried | Verdict::Absent => None,
+    }
 }
 
-fn open(state: &mut State, path: &Path, origin: Origin) -> Result<Library, EngineError> {
+/// Why a library was not opened.
+struct Refusal {
+    /// There is no such library at all.
+    absent: bool,
+    error: EngineError,
+}
+
+impl From<EngineError> for Refusal {
+    fn from(error: EngineError) -> Self {
+        Self { absent: false, error }
+    }
+}
+
+fn refusal(path: &Path, problem: ProbeError) -> Refusal {
+    let path = path.to_path_buf();
+    match problem {
+        ProbeError::Absent => {
+            let reason = "there is no such file, and the system's loader knows no such name".to_owned();
+            Refusal { absent: true, error: EngineError::Library { path, reason } }
+        }
+        ProbeError::Broken(reason) => EngineError::Library { path, reason }.into(),
+        ProbeError::TooOld(found) => {
+            let needed = format!("1.{}", ::ort::MINOR_VERSION);
+            EngineError::TooOld { path, found, needed }.into()
+        }
+    }
+}
+
+fn open(state: &mut State, path: &Path, origin: Origin) -> Result<Library, Refusal> {
     match state {
         // Libraries that nobody named give way to the one in use.
         State::Loaded(library) if !origin.is_named() || same(&library.path, path) => Ok(library.clone()),
         State::Loaded(library) => {
-            Err(EngineError::OtherLibrary { loaded: library.path.clone(), asked: path.to_path_buf() })
+            Err(EngineError::OtherLibrary { loaded: library.path.clone(), asked: path.to_path_buf() }.into())
         }
         State::Stuck { path, reason } => {
-            Err(EngineError::Library { path: path.clone(), reason: reason.clone() })
+            Err(EngineError::Library { path: path.clone(), reason: reason.clone() }.into())
         }
         State::Unloaded => {
-            let Probe { path, version } = probe(path).map_err(|problem| match problem {
-                ProbeError::Broken(reason) => EngineError::Library { path: path.to_path_buf(), reason },
-                ProbeError::TooOld(found) => EngineError::TooOld {
-                    path: path.to_path_buf(),
-                    found,
-                    needed: format!("1.{}", ::ort::MINOR_VERSION),
-                },
-            })?;
+            let Probe { path, version } = probe(path).map_err(|problem| refusal(path, problem))?;
             match start(&path) {
                 Ok(environment) => {
                     let library = Library { path, version, environment };
@@ -135,7 +173,7 @@ fn open(state: &mut State, path: &Path, origin: Origin) -> Result<Library, Engin
                 }
                 Err(reason) => {
                     *state = State::Stuck { path: path.clone(), reason: reason.clone() };
-                    Err(EngineError::Library { path, reason })
+                    Err(EngineError::Library { path, reason }.into())
                 }
             }
         }
@@ -161,4 +199,37 @@ fn start(path: &Path) -> Result<Environment, String> {
         .map_err(|error| error.to_string())?;
     environment.set_log_level(LogLevel::Error);
     Ok(environment)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Searches a process without a library, where one origin has files that are no libraries.
+    fn search_junk(at: Origin) -> (Result<Library, EngineError>, Vec<Candidate>) {
+        let folder = tempfile::tempdir().unwrap();
+        let junk = folder.path().join("libonnxruntime.so");
+        std::fs::write(&junk, "not a library").unwrap();
+        let places = |origin| if origin == at { vec![junk.clone()] } else { Vec::new() };
+        search(&mut State::Unloaded, &places, true)
+    }
+
+    #[test]
+    fn a_broken_library_is_an_error_where_it_was_named() {
+        for origin in [Origin::Option, Origin::Environment] {
+            assert!(matches!(search_junk(origin).0, Err(EngineError::Library { .. })), "{origin}");
+        }
+    }
+
+    #[test]
+    fn a_broken_library_is_passed_over_where_it_was_found() {
+        for origin in [Origin::Python, Origin::System] {
+            let (found, candidates) = search_junk(origin);
+            match found {
+                Err(EngineError::NotFound { looked }) => assert_eq!(looked.len(), 1, "{looked:?}"),
+                other => panic!("{origin}: {other:?}"),
+            }
+            assert_eq!(candidates.len(), Origin::ALL.len());
+        }
+    }
 }

@@ -56,7 +56,9 @@ impl OnnxRuntime {
             .with_parallel_execution(false)?
             .with_memory_pattern(true)?
             .with_deterministic_compute(true)?
-            .with_intra_op_spinning(true)?;
+            .with_intra_op_spinning(true)?
+            // Between runs the processor belongs to the caller, who may have threads of its own.
+            .with_config_entry("session.force_spinning_stop", "1")?;
         Ok(if options.flush_denormals { builder.with_flush_to_zero()? } else { builder })
     }
 }

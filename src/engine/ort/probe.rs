@@ -16,6 +16,8 @@ pub(super) struct Probe {
 /// Why a library will not do.
 #[derive(Debug)]
 pub(super) enum ProbeError {
+    /// The system's loader knows no library of that name.
+    Absent,
     /// It cannot be loaded, or is no ONNX Runtime.
     Broken(String),
     /// It is older than the oldest interface that is used; with its version.
@@ -38,7 +40,7 @@ pub(super) use unix::probe;
 #[cfg(not(unix))]
 pub(super) fn probe(path: &Path) -> Result<Probe, ProbeError> {
     if path.components().count() > 1 && !path.is_file() {
-        return Err(ProbeError::Broken("no such file".to_owned()));
+        return Err(ProbeError::Absent);
     }
     // The binding checks the version itself, without telling it.
     Ok(Probe { path: path.to_path_buf(), version: format!("1.{} or newer", ::ort::MINOR_VERSION) })
@@ -49,6 +51,7 @@ mod unix {
     #![allow(unsafe_code, reason = "a library's version can only be read by loading it")]
 
     use std::ffi::{CStr, CString, OsStr, c_char, c_int, c_void};
+    use std::io::ErrorKind;
     use std::os::unix::ffi::OsStrExt;
     use std::path::{Path, PathBuf};
 
@@ -96,7 +99,10 @@ mod unix {
     /// Loads the library at `path`, or with that name on the system's path, and asks for its version.
     pub(in crate::engine::ort) fn probe(path: &Path) -> Result<Probe, ProbeError> {
         let absolute = if path.components().count() > 1 {
-            path.canonicalize().map_err(|error| ProbeError::Broken(error.to_string()))?
+            path.canonicalize().map_err(|error| match error.kind() {
+                ErrorKind::NotFound => ProbeError::Absent,
+                _ => ProbeError::Broken(error.to_string()),
+            })?
         } else {
             path.to_path_buf()
         };
@@ -106,7 +112,13 @@ mod unix {
         // what the user asks for by installing or naming it.
         let library = unsafe { dlopen(name.as_ptr(), RTLD_NOW) };
         if library.is_null() {
-            return Err(ProbeError::Broken(last_error()));
+            let message = last_error();
+            let bare = absolute.components().count() == 1;
+            // The message about a library that another one needs starts with the name of that.
+            let absent = bare
+                && message.starts_with(&*absolute.to_string_lossy())
+                && message.ends_with("No such file or directory");
+            return Err(if absent { ProbeError::Absent } else { ProbeError::Broken(message) });
         }
         let library = Handle(library);
         // SAFETY: the handle is open and the symbol's name ends in a null byte.
@@ -176,8 +188,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let text = folder.path().join("libonnxruntime.so");
         std::fs::write(&text, "not a library").unwrap();
-        for path in [text, folder.path().join("missing.so")] {
-            assert!(matches!(probe(&path), Err(ProbeError::Broken(_))), "{}", path.display());
+        assert!(matches!(probe(&text), Err(ProbeError::Broken(_))));
+        for missing in [folder.path().join("missing.so"), PathBuf::from("libno-such-library.so")] {
+            assert!(matches!(probe(&missing), Err(ProbeError::Absent)), "{}", missing.display());
         }
     }
 }

@@ -1,0 +1,75 @@
+//! MaxPool: the largest element of each window of `x [N, C, D1, …]`, and where it lies.
+//!
+//! Specification: <https://onnx.ai/onnx/operators/onnx__MaxPool.html>. The output of indices came with version 8,
+//! `ceil_mode` and `dilations` with 10.
+
+use super::{couple, windows};
+use crate::ops::{
+    Coupling, Cut, Example, NEWEST_OPSET, NodeEdit, NodeView, Operator, Spec, Tape, Unsupported,
+};
+
+struct MaxPool(Spec);
+
+pub(in crate::ops) static OPERATORS: &[&dyn Operator] = &[&MaxPool(
+    Spec::onnx(
+        "MaxPool",
+        1..=1,
+        &["auto_pad", "ceil_mode", "dilations", "kernel_shape", "pads", "storage_order", "strides"],
+    )
+    .versions(1..=NEWEST_OPSET)
+    .outputs(1..=2),
+)];
+
+impl Operator for MaxPool {
+    fn spec(&self) -> &Spec {
+        &self.0
+    }
+
+    fn couple(&self, node: &NodeView<'_>, slots: &mut dyn Coupling) -> Result<(), Unsupported> {
+        if node.output(1).is_some() {
+            return Err(Unsupported::new("its output of indices counts through all channels"));
+        }
+        // The maximum over a window of nothing but padding is no number that a sum may contain.
+        let full = windows(node)?.iter().all(|slide| !slide.counts().contains(&0));
+        couple(node, slots, full)
+    }
+
+    fn gradient(&self, _: &NodeView<'_>, _: &mut Tape<'_>) -> Result<(), Unsupported> {
+        Err(Unsupported::new("its gradient is not written yet"))
+    }
+
+    fn macs(&self, _: &NodeView<'_>) -> u64 {
+        0
+    }
+
+    fn resize(&self, _: &NodeView<'_>, _: &Cut<'_>, _: &mut NodeEdit) -> Result<(), Unsupported> {
+        Ok(())
+    }
+
+    fn examples(&self) -> Vec<Example> {
+        let pool = |dims: &[usize], kernel: &[i64]| {
+            Example::new("MaxPool").computed(dims).attribute("kernel_shape", kernel.to_vec()).prunable(0, 1)
+        };
+        let ints = |values: &[i64]| values.to_vec();
+        vec![
+            pool(&[2, 3, 4, 6], &[2, 3]).attribute("strides", ints(&[2, 3])),
+            pool(&[2, 3, 5, 5], &[2, 2]).attribute("strides", ints(&[2, 2])),
+            pool(&[2, 3, 5, 6], &[3, 2]),
+            pool(&[2, 3, 7, 6], &[3, 3])
+                .attribute("strides", ints(&[2, 2]))
+                .attribute("pads", ints(&[1, 1, 1, 1])),
+            pool(&[2, 3, 7, 6], &[3, 3])
+                .attribute("strides", ints(&[2, 2]))
+                .attribute("ceil_mode", 1)
+                .opset(11),
+            pool(&[2, 3, 7, 6], &[2, 2])
+                .attribute("dilations", ints(&[2, 3]))
+                .attribute("strides", ints(&[2, 1])),
+            pool(&[2, 3, 5, 6], &[3, 2])
+                .attribute("strides", ints(&[2, 1]))
+                .attribute("auto_pad", "SAME_LOWER"),
+            pool(&[2, 3, 7], &[3]).attribute("strides", ints(&[2])).attribute("storage_order", 1),
+            pool(&[1, 3, 4, 3, 5], &[2, 2, 2]).attribute("strides", ints(&[2, 1, 2])),
+        ]
+    }
+}

@@ -1,0 +1,252 @@
+//! SAFE on a model: joins the arithmetic to an engine that runs the training graph.
+
+use thiserror::Error;
+
+use super::{Options, Parameter, Projection, Safe, SafeError};
+use crate::autodiff::TrainingGraph;
+use crate::engine::{Arg, ArgMut, Engine, EngineError, LoadOptions, Session, Source, ViewMut};
+use crate::ir::{DeclaredDim, Graph, IrError, ValueId};
+use crate::tensor::Tensor;
+
+/// Why a step failed.
+#[derive(Debug, Error)]
+pub enum TrainError {
+    /// The arithmetic.
+    #[error("{0}; a smaller learning rate (--lr) may help")]
+    Safe(#[from] SafeError),
+    /// The engine.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The graph.
+    #[error(transparent)]
+    Ir(#[from] IrError),
+    /// The loss is not finite.
+    #[error("the loss is {loss} at step {step}: training diverged; give a smaller learning rate with --lr")]
+    Diverged {
+        /// The loss.
+        loss: f64,
+        /// The step, counted from 0.
+        step: usize,
+    },
+}
+
+/// A tensor that travels between the optimiser and the engine under a name.
+#[derive(Debug)]
+struct Port {
+    value: ValueId,
+    name: String,
+    tensor: Tensor,
+}
+
+/// A training graph on an engine, and the state of SAFE.
+pub struct Trainer {
+    session: Box<dyn Session>,
+    safe: Safe<f32>,
+    weights: Vec<ValueId>,
+    gradients: Vec<Port>,
+    /// Running statistics as they are, and as they become.
+    running: Vec<Port>,
+    updated: Vec<Port>,
+    momenta: Vec<f32>,
+    inputs: Vec<String>,
+    loss: Tensor,
+}
+
+impl std::fmt::Debug for Trainer {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Trainer").field("weights", &self.weights.len()).finish_non_exhaustive()
+    }
+}
+
+impl Trainer {
+    /// Loads `graph`. The tensors of the weights marked in `split`, given by their place in `graph.gradients`, are
+    /// those that `projection` makes sparse; weights of one dimension do not decay.
+    ///
+    /// # Errors
+    /// When the graph cannot be loaded or the options do not fit.
+    pub fn new(
+        graph: &TrainingGraph,
+        engine: &dyn Engine,
+        load: &LoadOptions,
+        options: Options,
+        split: &[bool],
+        projection: &mut dyn Projection<f32>,
+    ) -> Result<Self, TrainError> {
+        let mut model = graph.model.clone();
+        let mut parameters = Vec::new();
+        let mut gradients = Vec::new();
+        for (place, &(weight, grad)) in graph.gradients.iter().enumerate() {
+            let tensor = open_input(&mut model.graph, weight)?;
+            let decays = tensor.dims().iter().filter(|&&dim| dim > 1).count() > 1;
+            let mut parameter = Parameter::from_tensor(model.graph.value(weight).name(), tensor.clone());
+            if split.get(place).copied().unwrap_or(false) {
+                parameter = parameter.split();
+            }
+            parameters.push(if decays { parameter } else { parameter.without_decay() });
+            gradients.push(Port { value: grad, name: model.graph.value(grad).name().to_owned(), tensor });
+        }
+        let (mut running, mut updated, mut momenta) = (Vec::new(), Vec::new(), Vec::new());
+        for statistic in &graph.statistics {
+            let tensor = open_input(&mut model.graph, statistic.running)?;
+            let port = |value: ValueId| Port {
+                value,
+                name: model.graph.value(value).name().to_owned(),
+                tensor: tensor.clone(),
+            };
+            updated.push(port(statistic.updated));
+            running.push(port(statistic.running));
+            momenta.push(statistic.momentum);
+        }
+        let known: Vec<ValueId> = graph
+            .gradients
+            .iter()
+            .map(|&(weight, _)| weight)
+            .chain(running.iter().map(|port| port.value))
+            .collect();
+        let inputs = model
+            .graph
+            .required_inputs()
+            .filter(|id| !known.contains(id))
+            .map(|id| model.graph.value(id).name().to_owned())
+            .collect();
+        let load = LoadOptions { optimize: true, flush_denormals: true, ..*load };
+        let bytes = model.to_bytes()?;
+        let session = engine.load(Source::Bytes(&bytes), &load)?;
+        let safe = Safe::new(parameters, options, projection)?;
+        let weights = graph.gradients.iter().map(|&(weight, _)| weight).collect();
+        let loss = Tensor::scalar(0.0_f32);
+        Ok(Self { session, safe, weights, gradients, running, updated, momenta, inputs, loss })
+    }
+
+    /// The names of the inputs that [`Trainer::step`] takes, in order: those of the model, then the loss's.
+    pub fn inputs(&self) -> &[String] {
+        &self.inputs
+    }
+
+    /// The state of SAFE.
+    pub fn safe(&self) -> &Safe<f32> {
+        &self.safe
+    }
+
+    /// One whole step on a batch: the gradient at x, the ascent, the gradient at the perturbed point, the descent,
+    /// and the dual update where it is due. Returns the loss at x. Running statistics follow the first gradient.
+    ///
+    /// # Errors
+    /// When the engine fails, or the loss or a gradient is not finite.
+    pub fn step(
+        &mut self,
+        given: &[&Tensor],
+        projection: &mut dyn Projection<f32>,
+    ) -> Result<f64, TrainError> {
+        self.run(given, false)?;
+        let loss = f64::from(
+            self.loss.as_slice::<f32>().ok().and_then(|values| values.first().copied()).unwrap_or(0.0),
+        );
+        if !loss.is_finite() {
+            return Err(TrainError::Diverged { loss, step: self.safe.steps_done() });
+        }
+        std::mem::swap(&mut self.running, &mut self.updated);
+        for (running, updated) in self.running.iter_mut().zip(&mut self.updated) {
+            std::mem::swap(&mut running.name, &mut updated.name);
+            std::mem::swap(&mut running.value, &mut updated.value);
+        }
+        if self.safe.options().radius > 0.0 {
+            self.safe.ascend(&slices(&self.gradients))?;
+            self.run(given, true)?;
+        }
+        self.safe.descend(&slices(&self.gradients))?;
+        if self.safe.dual_is_due() {
+            self.safe.dual_update(projection)?;
+        }
+        Ok(loss)
+    }
+
+    /// One run of the training graph; gradients are written in place.
+    fn run(&mut self, given: &[&Tensor], perturbed: bool) -> Result<(), EngineError> {
+        let safe = &self.safe;
+        let mut inputs: Vec<(&str, Arg<'_>)> =
+            self.inputs.iter().zip(given).map(|(name, tensor)| (name.as_str(), Arg::from(*tensor))).collect();
+        for index in 0..self.weights.len() {
+            let point = if perturbed { safe.perturbed_tensor(index) } else { safe.x_tensor(index) };
+            inputs.push((safe.name(index), Arg::from(point)));
+        }
+        inputs.extend(self.running.iter().map(|port| (port.name.as_str(), Arg::from(&port.tensor))));
+        let mut outputs: Vec<(&str, ArgMut<'_>)> = Vec::new();
+        for port in &mut self.gradients {
+            outputs.push((port.name.as_str(), ViewMut::from(&mut port.tensor).into()));
+        }
+        if !perturbed {
+            outputs.push(("loss", ViewMut::from(&mut self.loss).into()));
+            for port in &mut self.updated {
+                outputs.push((port.name.as_str(), ViewMut::from(&mut port.tensor).into()));
+            }
+        }
+        self.session.run_into(&inputs, &mut outputs)
+    }
+
+    /// The weights become their projection.
+    ///
+    /// # Errors
+    /// When the projection fails.
+    pub fn project(&mut self, projection: &mut dyn Projection<f32>) -> Result<(), TrainError> {
+        Ok(self.safe.project(projection)?)
+    }
+
+    /// Runs the training graph on `batches` without moving weights, and sets the running statistics to the mean of
+    /// the batches' own. Does nothing for a graph without such statistics.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub fn reestimate_statistics(&mut self, batches: &[Vec<&Tensor>]) -> Result<(), TrainError> {
+        if self.running.is_empty() || batches.is_empty() {
+            return Ok(());
+        }
+        let mut sums: Vec<Vec<f64>> = self.running.iter().map(|port| vec![0.0; port.tensor.len()]).collect();
+        for batch in batches {
+            self.run(batch, false)?;
+            for (place, sum) in sums.iter_mut().enumerate() {
+                let momentum = f64::from(self.momenta[place]);
+                let (old, new) = (numbers(&self.running[place].tensor), numbers(&self.updated[place].tensor));
+                for ((sum, old), new) in sum.iter_mut().zip(old).zip(new) {
+                    *sum += (f64::from(*new) - momentum * f64::from(*old)) / (1.0 - momentum).max(1e-6);
+                }
+            }
+        }
+        for (port, sum) in self.running.iter_mut().zip(&sums) {
+            if let Ok(values) = port.tensor.as_mut_slice::<f32>() {
+                for (value, sum) in values.iter_mut().zip(sum) {
+                    *value = (sum / batches.len() as f64) as f32;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the weights and running statistics into `graph`, whose values have the ids of the training graph.
+    pub fn store(&self, graph: &mut Graph) {
+        for (index, &id) in self.weights.iter().enumerate() {
+            graph.set_initializer(id, self.safe.x_tensor(index));
+        }
+        for port in &self.running {
+            graph.set_initializer(port.value, &port.tensor);
+        }
+    }
+}
+
+fn numbers(tensor: &Tensor) -> &[f32] {
+    tensor.as_slice::<f32>().unwrap_or_default()
+}
+
+fn slices(ports: &[Port]) -> Vec<&[f32]> {
+    ports.iter().map(|port| numbers(&port.tensor)).collect()
+}
+
+/// Makes an initializer an input without default, and returns what it held.
+fn open_input(graph: &mut Graph, id: ValueId) -> Result<Tensor, IrError> {
+    let name = graph.value(id).name().to_owned();
+    let missing = || IrError::Tensor { name: name.clone(), reason: "it is no initializer".to_owned() };
+    let tensor = graph.remove_initializer(id).ok_or_else(missing)?.tensor()?;
+    let dims: Vec<DeclaredDim> = tensor.dims().iter().map(|&dim| DeclaredDim::Fixed(dim)).collect();
+    graph.add_input(id, tensor.dtype(), &dims);
+    Ok(tensor)
+}
