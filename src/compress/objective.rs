@@ -57,7 +57,8 @@ pub(super) fn input_specs(graph: &Graph, trace: &Trace) -> Vec<InputSpec> {
 fn main_output(graph: &Graph, trace: &Trace) -> Option<(usize, ValueId, Vec<Option<usize>>)> {
     graph.outputs().iter().enumerate().find_map(|(number, &id)| {
         let seen = trace.facts.get(id).filter(|seen| seen.dtype.is_float())?;
-        let dims = seen.dims.iter().zip(&seen.varies).map(|(&dim, &varies)| (!varies).then_some(dim)).collect();
+        let dims =
+            seen.dims.iter().zip(&seen.varies).map(|(&dim, &varies)| (!varies).then_some(dim)).collect();
         Some((number, id, dims))
     })
 }
@@ -112,10 +113,12 @@ pub(super) fn choose(
     let axis = class_axis_of(dims.len()).filter(|&axis| dims[axis].is_some_and(|classes| classes > 1));
     let labels = target == Some(DType::I64);
     let missing = |what: &str| CompressError::Loss(format!("it needs {what}, which the data do not hold"));
-    let probabilities = axis.is_some_and(|axis| outputs.get(output).is_some_and(|y| holds_probabilities(y, axis)));
+    let probabilities =
+        axis.is_some_and(|axis| outputs.get(output).is_some_and(|y| holds_probabilities(y, axis)));
     let logits = if probabilities { " of probabilities" } else { "" };
     let cross_entropy = |axis| Term::CrossEntropy { output, class_axis: axis, probabilities };
-    let distill = |axis| Term::Distillation { output, class_axis: axis, temperature: TEMPERATURE, probabilities };
+    let distill =
+        |axis| Term::Distillation { output, class_axis: axis, temperature: TEMPERATURE, probabilities };
     let all_squared = || {
         let share = outputs.iter().filter(|y| y.dtype().is_float()).count().max(1) as f64;
         (0..outputs.len())
@@ -128,7 +131,9 @@ pub(super) fn choose(
         (LossChoice::CrossEntropy, Some(axis)) if labels => {
             (vec![(1.0, cross_entropy(axis))], false, format!("cross-entropy{logits}"))
         }
-        (LossChoice::CrossEntropy, _) => return Err(missing("integer labels for an output with a class axis")),
+        (LossChoice::CrossEntropy, _) => {
+            return Err(missing("integer labels for an output with a class axis"));
+        }
         (LossChoice::SquaredError, _) if target.is_some_and(DType::is_float) => {
             (vec![(1.0, Term::SquaredError { output })], false, "mean squared error".to_owned())
         }
