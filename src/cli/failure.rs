@@ -113,7 +113,6 @@ fn hint_of(error: &(dyn Error + 'static)) -> Option<&'static str> {
             EngineError::Run { .. } | EngineError::Port { .. } => {
                 "give input shapes with --shape NAME=DIMS, or data that fit the model"
             }
-            _ => return None,
         });
     }
     if let Some(error) = error.downcast_ref::<TraceError>() {
