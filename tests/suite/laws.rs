@@ -151,6 +151,7 @@ fn check_gradient(example: &Example, random: &mut Random) -> Result<(), String> 
         },
         trainable: varying.clone(),
         batch_statistics: false,
+        elementary: false,
         freeze_unsupported: false,
     };
     let result = differentiate(&model, &traced.facts, &request);
