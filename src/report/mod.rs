@@ -3,6 +3,11 @@
 //! Nothing here computes anything but the layout of numbers. Shares and accuracies are fractions of 1, sizes are
 //! bytes, times are in the unit that the field's name says.
 
+mod closing;
+mod table;
+mod text;
+mod units;
+
 use serde::Serialize;
 
 /// The figures of one model.
