@@ -1,6 +1,7 @@
 //! The integration tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod gradient_reference;
 mod laws;
 mod safe_reference;
 mod support;
