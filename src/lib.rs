@@ -15,3 +15,4 @@ pub mod safe;
 pub mod shrink;
 pub mod tensor;
 pub mod trace;
+pub mod verify;

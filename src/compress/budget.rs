@@ -11,7 +11,7 @@ const PUT_BACK: usize = 256;
 
 /// The budget of one graph.
 #[derive(Debug)]
-pub struct Budget<'a> {
+pub(super) struct Budget<'a> {
     cost: &'a CostModel<'a>,
     analysis: &'a Analysis,
     groups: &'a Groups,
@@ -24,16 +24,16 @@ pub struct Budget<'a> {
 
 /// Groups that leave, and what is left.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Selection {
+pub(super) struct Selection {
     /// By group.
-    pub removed: Vec<bool>,
+    pub(super) removed: Vec<bool>,
     /// The share of the target's quantity that is left.
-    pub share: f64,
+    pub(super) share: f64,
 }
 
 impl<'a> Budget<'a> {
     /// The budget `target`. Families marked in `held` keep all their groups; others keep a multiple of `round_to`.
-    pub fn new(
+    pub(super) fn new(
         cost: &'a CostModel<'a>,
         analysis: &'a Analysis,
         groups: &'a Groups,
@@ -54,12 +54,12 @@ impl<'a> Budget<'a> {
     }
 
     /// Groups that may leave.
-    pub fn free(&self) -> &[bool] {
+    pub(super) fn free(&self) -> &[bool] {
         &self.free
     }
 
     /// The share of the quantity that a cut leaves.
-    pub fn share(&self, removed: &[bool]) -> f64 {
+    pub(super) fn share(&self, removed: &[bool]) -> f64 {
         let ratio = |part: u64, whole: u64| if whole == 0 { 1.0 } else { part as f64 / whole as f64 };
         match self.target.quantity {
             Quantity::Channels => {
@@ -72,12 +72,12 @@ impl<'a> Budget<'a> {
     }
 
     /// The cost after a cut.
-    pub fn after(&self, removed: &[bool]) -> Cost {
+    pub(super) fn after(&self, removed: &[bool]) -> Cost {
         self.cost.after(&self.groups.survivors(self.analysis, removed))
     }
 
     /// Whether a share meets the target: not above it, and not far below.
-    pub fn met(&self, share: f64) -> bool {
+    pub(super) fn met(&self, share: f64) -> bool {
         share <= self.target.share && share >= self.target.share * (1.0 - SLACK)
     }
 
@@ -111,7 +111,7 @@ impl<'a> Budget<'a> {
     }
 
     /// The selection that removes the groups of the lowest scores until the budget is met.
-    pub fn select(&self, scores: &[f64]) -> Selection {
+    pub(super) fn select(&self, scores: &[f64]) -> Selection {
         let mut order: Vec<usize> = (0..self.groups.len()).filter(|&group| self.free[group]).collect();
         order.sort_by(|&a, &b| scores[a].total_cmp(&scores[b]).then(a.cmp(&b)));
         let share = |count: usize| self.share(&self.prefix(&order, count));
@@ -150,7 +150,7 @@ impl<'a> Budget<'a> {
     }
 
     /// The smallest share that can be reached.
-    pub fn smallest_share(&self) -> f64 {
+    pub(super) fn smallest_share(&self) -> f64 {
         let order: Vec<usize> = (0..self.groups.len()).filter(|&group| self.free[group]).collect();
         self.share(&self.prefix(&order, order.len()))
     }

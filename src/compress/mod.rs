@@ -1,35 +1,31 @@
 //! The whole run, in the order of the data: read, trace, find groups, train, cut, verify, write.
+//!
+//! Always true here: no file appears before its content was verified (unless the user said otherwise), and files
+//! appear whole or not at all. This module joins the others; it computes nothing itself that one of them could.
 
 mod budget;
+mod differentiate;
+mod error;
+mod eval;
+mod fit;
+mod inspect;
+mod objective;
+mod pipeline;
 mod plan;
 mod progress;
+mod samples;
+mod score;
+mod settings;
+mod structure;
+mod tool;
+mod verify;
 
+pub use differentiate::{DifferentiatePlan, TargetLoss, differentiate};
+pub use error::CompressError;
+pub use eval::{BATCH, EvalPlan, Evaluation, eval, evaluate};
+pub use inspect::inspect;
+pub use pipeline::compress;
 pub use plan::{LossChoice, Method, Optimizer, Plan, Quantity, Target, Training};
 pub use progress::{Event, Observer, Silent};
-
-use std::sync::atomic::AtomicBool;
-
-use thiserror::Error;
-
-use crate::report::CompressReport;
-
-/// Why a run ended without a result.
-#[derive(Debug, Error)]
-pub enum CompressError {
-    /// The user stopped it.
-    #[error("stopped; nothing was written")]
-    Stopped,
-}
-
-/// Runs `plan`. `stop` may be set from another thread.
-///
-/// # Errors
-/// See [`CompressError`]; no file is left behind then.
-pub fn compress(
-    plan: &Plan,
-    observer: &mut dyn Observer,
-    stop: &AtomicBool,
-) -> Result<CompressReport, CompressError> {
-    let _ = (plan, observer, stop);
-    Err(CompressError::Stopped)
-}
+pub use tool::{ModelPlan, Runtime, ToolError, class_axis, input_specs};
+pub use verify::{VerifyPlan, verify};

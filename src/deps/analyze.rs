@@ -34,6 +34,14 @@ impl Analysis {
         self.axes.get(value.index())?.as_ref()?.get(axis)
     }
 
+    /// Why the first index of an axis that cannot leave may not; nothing where all indices may leave, or where the
+    /// axis has no slots.
+    pub fn pin(&mut self, value: ValueId, axis: usize) -> Option<&Pin> {
+        let slots = self.axis(value, axis)?.slots().map(Arc::clone)?;
+        let reason = slots.iter().find_map(|&slot| self.table.pin_reason(slot))?;
+        self.reasons.get(reason as usize)
+    }
+
     /// Nodes that no operator understands, and why.
     pub fn unknown(&self) -> &[(NodeId, String)] {
         &self.unknown

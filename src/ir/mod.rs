@@ -25,7 +25,7 @@ pub use facts::{Facts, ValueFacts};
 pub use graph::{DeclaredDim, DeclaredType, Graph, Node, NodeId, Value, ValueId};
 pub use initializer::Initializer;
 pub use model::{IR_VERSION_WITHOUT_INPUT_INITIALIZERS, Model};
-pub use write::{Scratch, Storage, write_atomically};
+pub use write::{Scratch, Storage, check_writable, write_atomically};
 
 use std::path::PathBuf;
 

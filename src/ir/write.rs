@@ -141,6 +141,19 @@ fn refuse_existing(path: &Path, force: bool) -> Result<(), IrError> {
     }
 }
 
+/// Checks that a file could be written to `path` later on.
+///
+/// # Errors
+/// When the file exists and `force` is not set, is a folder, or no file can be made in its folder.
+pub fn check_writable(path: &Path, force: bool) -> Result<(), IrError> {
+    refuse_existing(path, force)?;
+    if path.is_dir() {
+        let error = io::Error::new(io::ErrorKind::IsADirectory, "it is a folder");
+        return Err(IrError::io("write", path, error));
+    }
+    temporary(path).map(drop)
+}
+
 fn temporary(path: &Path) -> Result<NamedTempFile, IrError> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();

@@ -3,6 +3,11 @@
 //! Nothing here computes anything but the layout of numbers. Shares and accuracies are fractions of 1, sizes are
 //! bytes, times are in the unit that the field's name says.
 
+mod closing;
+mod table;
+mod text;
+mod units;
+
 use serde::Serialize;
 
 /// The figures of one model.
@@ -44,6 +49,22 @@ pub struct Verified {
     pub samples: usize,
     /// Whether the samples were real data.
     pub real_data: bool,
+    /// One entry an output, in the order of the dense model.
+    pub outputs: Vec<OutputDifference>,
+}
+
+/// How far one output of the small model is from that of the dense one. Numbers that are not finite are `null` in
+/// JSON.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct OutputDifference {
+    /// The output.
+    pub name: String,
+    /// Largest difference of two values; infinite when one is not finite and the other is not the same.
+    pub max_abs_error: f64,
+    /// Largest finite value of the dense model, without its sign.
+    pub max_abs_value: f64,
+    /// The one over the other.
+    pub rel_error: f64,
 }
 
 /// One epoch of training.
@@ -215,6 +236,8 @@ pub struct InspectReport {
 pub struct EvalReport {
     /// The file.
     pub model: String,
+    /// The data and the part of them that was used, in words.
+    pub data: String,
     /// Samples.
     pub samples: usize,
     /// Mean loss.
@@ -225,4 +248,87 @@ pub struct EvalReport {
     pub seconds: f64,
     /// The engine and its version.
     pub engine: String,
+}
+
+/// The result of `differentiate`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DifferentiateReport {
+    /// The model that was read.
+    pub model: String,
+    /// The training graph that was written.
+    pub output: String,
+    /// Bytes of the training graph, external data included.
+    pub bytes: u64,
+    /// Inputs that the loss adds to those of the model.
+    pub targets: Vec<String>,
+    /// The scalar output of the loss.
+    pub loss: String,
+    /// Each trained initializer, which is an input too, and the output that is its gradient.
+    pub gradients: Vec<(String, String)>,
+    /// Each running statistic, and the output that is its updated value.
+    pub statistics: Vec<(String, String)>,
+}
+
+/// The result of `verify`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct VerifyReport {
+    /// The model that is taken for right.
+    pub dense: String,
+    /// The model that was held against it.
+    pub small: String,
+    /// Whether the difference is within the tolerance.
+    pub holds: bool,
+    /// The numbers.
+    pub verified: Verified,
+}
+
+/// A library that was looked at for ONNX Runtime.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LibraryFigures {
+    /// Why it was looked at: `--ort-lib`, `ORT_DYLIB_PATH`, `python` or `system`.
+    pub origin: String,
+    /// Its path; nothing when there was none.
+    pub path: Option<String>,
+    /// `chosen`, `rejected`, `not tried` or `absent`, with version or reason.
+    pub verdict: String,
+}
+
+/// A CUDA device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CudaFigures {
+    /// Its number, as in `cuda:0`.
+    pub number: u32,
+    /// Its name.
+    pub name: String,
+    /// Its memory in bytes.
+    pub memory: usize,
+}
+
+/// The result of `doctor`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DoctorFigures {
+    /// This program's version.
+    pub version: String,
+    /// The engine that `auto` takes, and its version.
+    pub engine: Option<String>,
+    /// Why `auto` finds none.
+    pub problem: Option<String>,
+    /// ONNX Runtime's library.
+    pub ort_path: Option<String>,
+    /// Its version.
+    pub ort_version: Option<String>,
+    /// Its execution providers.
+    pub execution_providers: Vec<String>,
+    /// Every library that was looked at, in the order in which they are tried.
+    pub libraries: Vec<LibraryFigures>,
+    /// The version of tract, which is compiled in.
+    pub tract_version: String,
+    /// CUDA devices.
+    pub cuda: Vec<CudaFigures>,
+    /// Why there is none.
+    pub cuda_problem: Option<String>,
+    /// Threads that sessions use unless told otherwise.
+    pub threads: usize,
+    /// What the user should know.
+    pub note: Option<String>,
 }

@@ -6,9 +6,11 @@
 //! This module knows no operator by name.
 
 mod edits;
+mod expand;
 mod mask;
 mod prepare;
 
+pub use expand::expand;
 pub use mask::{mask, masked_elements};
 pub use prepare::{Prepared, prepare};
 
@@ -89,7 +91,6 @@ pub fn shrink(prepared: &Prepared, facts: &Facts, survivors: &Survivors) -> Resu
             small.graph.undeclare(id);
         }
     }
-    prepared.merge_copies(&mut small.graph);
     drop_unused(&mut small.graph);
     let violations = small.graph.check();
     if violations.is_empty() { Ok(small) } else { Err(ShrinkError::Invalid(violations)) }

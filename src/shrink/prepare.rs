@@ -1,6 +1,6 @@
 //! The form of a graph on which the analysis works.
 
-use crate::ir::{Graph, Model, ValueId, constants_to_initializers};
+use crate::ir::{Graph, Model, ValueId, constants_to_initializers, drop_unused};
 
 /// A model in which all constants are initializers and every vector has one reader, and how to go back.
 #[derive(Debug, Clone)]
@@ -40,8 +40,13 @@ pub fn prepare(mut model: Model) -> Prepared {
 }
 
 impl Prepared {
-    /// Makes copies that are still equal to their original one tensor again.
-    pub(super) fn merge_copies(&self, graph: &mut Graph) {
+    /// What `id` is a copy of, if it is one.
+    pub(super) fn original(&self, id: ValueId) -> Option<ValueId> {
+        self.copies.iter().find(|(_, copy)| *copy == id).map(|(original, _)| *original)
+    }
+
+    /// Makes copies that are still equal to their original one tensor again: the last thing to do to a small model.
+    pub fn merge_copies(&self, graph: &mut Graph) {
         for &(original, copy) in &self.copies {
             let (first, second) = (graph.value(original).initializer(), graph.value(copy).initializer());
             let equal = match (first, second) {
@@ -52,5 +57,6 @@ impl Prepared {
                 graph.redirect(copy, original);
             }
         }
+        drop_unused(graph);
     }
 }

@@ -208,6 +208,29 @@ impl Tensor {
     }
 }
 
+impl Tensor {
+    /// The tensor with `dim` indices along `axis` that holds this one at `indices` and zeros elsewhere: the inverse
+    /// of [`Tensor::take`].
+    ///
+    /// # Panics
+    /// When `axis` or an index is outside, or the number of indices is not that of the axis.
+    #[must_use]
+    pub fn spread(&self, axis: usize, dim: usize, indices: &[usize]) -> Self {
+        assert_eq!(self.dims[axis], indices.len(), "indices of axis {axis}");
+        // Reading place of each index; those without one read the zeros behind the end.
+        let mut places = vec![indices.len(); dim];
+        for (place, &index) in indices.iter().enumerate() {
+            places[index] = place;
+        }
+        let inner: usize = self.dims[axis + 1..].iter().product();
+        let outer: usize = self.dims[..axis].iter().product();
+        let mut dims = self.dims.clone();
+        dims[axis] = dim;
+        let values = self.values.spread_blocks(outer, indices.len(), inner, &places);
+        Self { dims, values }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -227,6 +250,14 @@ mod tests {
         let tensor = Tensor::new(vec![2, 3], vec![1_i64, 2, 3, 4, 5, 6]).unwrap();
         assert_eq!(tensor.take(1, &[2, 0]), Tensor::new(vec![2, 2], vec![3_i64, 1, 6, 4]).unwrap());
         assert_eq!(tensor.take(0, &[1]), Tensor::new(vec![1, 3], vec![4_i64, 5, 6]).unwrap());
+    }
+
+    #[test]
+    fn spread_is_the_inverse_of_take() {
+        let tensor = Tensor::new(vec![2, 2], vec![1_i64, 2, 3, 4]).unwrap();
+        let wide = tensor.spread(1, 4, &[1, 3]);
+        assert_eq!(wide, Tensor::new(vec![2, 4], vec![0_i64, 1, 0, 2, 0, 3, 0, 4]).unwrap());
+        assert_eq!(wide.take(1, &[1, 3]), tensor);
     }
 
     #[test]

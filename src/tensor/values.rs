@@ -60,6 +60,27 @@ macro_rules! values {
             }
         }
 
+        impl Values {
+            /// Of `outer` runs of `count` blocks of `inner` values, the blocks at `places` of each run; zeros for
+            /// the place `count`.
+            pub(super) fn spread_blocks(&self, outer: usize, count: usize, inner: usize, places: &[usize]) -> Self {
+                match self { $(Self::$variant(values) => {
+                    let mut spread: Vec<$type> = Vec::with_capacity(outer * places.len() * inner);
+                    for run in 0..outer {
+                        for &place in places {
+                            if place == count {
+                                spread.extend(std::iter::repeat_n($zero, inner));
+                            } else {
+                                let start = (run * count + place) * inner;
+                                spread.extend_from_slice(&values[start..start + inner]);
+                            }
+                        }
+                    }
+                    Self::$variant(spread)
+                })+ }
+            }
+        }
+
         $(impl Element for $type {
             const DTYPE: DType = DType::$variant;
             fn wrap(values: Vec<Self>) -> Values {

@@ -46,6 +46,7 @@ pub struct Trace {
     pub samples: usize,
     /// Whether the batch is free.
     pub free_batch: bool,
+    activations: usize,
 }
 
 /// Values exposed in one run; more would keep too many activations alive at once.
@@ -80,8 +81,10 @@ pub fn trace(
         }
     };
     let mut facts = Facts::empty(&model.graph);
+    let mut activations = 0;
     for (id, tensor) in &base {
         facts.set(*id, observed(tensor));
+        activations += if tensor.dtype().is_float() { tensor.len() } else { 0 };
     }
     for (id, tensor) in model.graph.initializers() {
         if let Some(dtype) = tensor.dtype() {
@@ -108,6 +111,7 @@ pub fn trace(
         free_batch: first.batch.is_some(),
         inputs: first.tensors,
         facts,
+        activations,
     })
 }
 
@@ -258,4 +262,11 @@ pub(crate) fn random_tensor(dtype: DType, dims: &[usize], random: &mut Random) -
         DType::String => return None,
     };
     Some(tensor)
+}
+
+impl Trace {
+    /// Elements of all float values that nodes make in the first run.
+    pub fn activation_elements(&self) -> usize {
+        self.activations
+    }
 }

@@ -1,0 +1,376 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use regex::Regex;
+use safe_onnx::compress::Target;
+use safe_onnx::data::Augment;
+
+use super::values::{self, DeviceChoice};
+
+/// ONNX pruning compiler: reads a trained model, moves its weights with SAFE until whole channels, heads and hidden
+/// units are worthless, cuts them out, and verifies and writes the smaller model.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, max_term_width = 110)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    Compress(Box<CompressArgs>),
+    Differentiate(DifferentiateArgs),
+    Inspect(InspectArgs),
+    Eval(EvalArgs),
+    Verify(VerifyArgs),
+    Doctor(DoctorArgs),
+}
+
+/// Makes a model smaller: trains it with SAFE towards the target, cuts, verifies, writes.
+///
+/// Exit code 1 when the file was written but the target was missed.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  safe-onnx compress model.onnx -o small.onnx --data train.npz --val test.npz --target macs=0.5
+  safe-onnx compress model.onnx -o small.onnx --data images/ --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 \\
+      --augment flip,crop --target params=0.3 --epochs 20
+  safe-onnx compress model.onnx -o small.onnx --method magnitude --epochs 0 --emit-masked masked.onnx")]
+pub(super) struct CompressArgs {
+    /// The ONNX model to read
+    pub(super) model: PathBuf,
+    /// The file to write
+    #[arg(short, long, value_name = "OUT")]
+    pub(super) output: PathBuf,
+    /// Training data: .npz, .npy, a folder of IDX or CIFAR files, or one of images by class; without, random inputs
+    #[arg(long, value_name = "PATH")]
+    pub(super) data: Option<PathBuf>,
+    /// Validation data
+    #[arg(long, value_name = "PATH", conflicts_with = "val_split")]
+    pub(super) val: Option<PathBuf>,
+    /// Share of the training data that is split off for validation, between 0 and 1
+    #[arg(long, value_name = "X", value_parser = values::open_share)]
+    pub(super) val_split: Option<f64>,
+    #[command(flatten)]
+    pub(super) pixels: PixelArgs,
+    /// Augmentation: a list of flip, shift=PIXELS and crop=PIXELS (crop alone for folders of images)
+    #[arg(long, value_name = "LIST", value_parser = values::augment)]
+    pub(super) augment: Option<Augment>,
+    /// The share that is kept: macs=X, params=X or channels=X, above 0 and at most 1
+    #[arg(long, value_name = "QUANTITY=X", default_value = "macs=0.5", value_parser = values::target)]
+    pub(super) target: Target,
+    /// How the groups that leave are chosen
+    #[arg(long, value_enum, default_value_t = MethodArg::Safe)]
+    pub(super) method: MethodArg,
+    #[command(flatten)]
+    pub(super) training: TrainingArgs,
+    /// The loss
+    #[arg(long, value_enum, default_value_t = LossArg::Auto)]
+    pub(super) loss: LossArg,
+    /// Initializers and nodes whose names match keep all their channels; may be given several times
+    #[arg(long, value_name = "REGEX", value_parser = values::regex)]
+    pub(super) exclude: Vec<Regex>,
+    /// Widths are kept to multiples of this
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = values::positive)]
+    pub(super) round_to: usize,
+    #[command(flatten)]
+    pub(super) engine: EngineArgs,
+    #[command(flatten)]
+    pub(super) shapes: ShapeArgs,
+    /// Also writes the dense model with the cut slices set to zero, which computes what the small one does
+    #[arg(long, value_name = "PATH")]
+    pub(super) emit_masked: Option<PathBuf>,
+    /// Also writes the report as JSON to a file
+    #[arg(long, value_name = "PATH")]
+    pub(super) report_json: Option<PathBuf>,
+    /// Prints the report as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Does not hold the small model against the masked one
+    #[arg(long)]
+    pub(super) no_verify: bool,
+    /// Replaces existing files
+    #[arg(long)]
+    pub(super) force: bool,
+    /// No progress on stderr
+    #[arg(long)]
+    pub(super) quiet: bool,
+}
+
+/// Settings of training; what is left out is chosen from the model and the data.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Training (left out: chosen from model and data)")]
+pub(super) struct TrainingArgs {
+    /// Passes over the data; 0 cuts without training
+    #[arg(long, value_name = "N")]
+    pub(super) epochs: Option<usize>,
+    /// Samples in a step
+    #[arg(long, value_name = "N", value_parser = values::positive)]
+    pub(super) batch: Option<usize>,
+    /// The base optimiser
+    #[arg(long, value_enum)]
+    pub(super) optimizer: Option<OptimizerArg>,
+    /// Peak learning rate
+    #[arg(long, value_name = "X", value_parser = values::above_zero)]
+    pub(super) lr: Option<f64>,
+    /// Momentum of stochastic gradient descent, from 0 to below 1
+    #[arg(long, value_name = "X", value_parser = values::below_one)]
+    pub(super) momentum: Option<f64>,
+    /// Weight decay
+    #[arg(long, value_name = "X", value_parser = values::not_negative)]
+    pub(super) weight_decay: Option<f64>,
+    /// Radius of the ascent; 0 turns it off
+    #[arg(long, value_name = "X", value_parser = values::not_negative)]
+    pub(super) rho: Option<f64>,
+    /// Penalty on the distance to the sparse weights
+    #[arg(long, value_name = "X", value_parser = values::not_negative)]
+    pub(super) lambda: Option<f64>,
+    /// Steps between dual updates
+    #[arg(long, value_name = "K", value_parser = values::positive)]
+    pub(super) dual_interval: Option<usize>,
+    /// Seed of everything random
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(super) seed: u64,
+}
+
+/// How stored pixels become inputs.
+#[derive(Debug, Args)]
+pub(super) struct PixelArgs {
+    /// Subtracted from each value, after bytes were divided by 255: one number, or one for each channel
+    #[arg(long, value_name = "X,..", value_delimiter = ',', allow_hyphen_values = true,
+          value_parser = values::finite)]
+    pub(super) mean: Vec<f32>,
+    /// What each value is divided by after that: one number, or one for each channel
+    #[arg(long, value_name = "X,..", value_delimiter = ',', value_parser = values::deviation)]
+    pub(super) std: Vec<f32>,
+    /// Folders of images: length of the short side after scaling, in pixels
+    #[arg(long, value_name = "N", value_parser = values::positive)]
+    pub(super) resize: Option<usize>,
+    /// Folders of images: size of the centre crop, in pixels
+    #[arg(long, value_name = "HxW", value_parser = values::size)]
+    pub(super) crop: Option<[usize; 2]>,
+}
+
+/// What runs the model.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Engine")]
+pub(super) struct EngineArgs {
+    /// The engine; auto takes ONNX Runtime where there is one, else tract
+    #[arg(long, value_enum, default_value_t = EngineArg::Auto)]
+    pub(super) engine: EngineArg,
+    /// Where to run: auto, cpu or cuda[:N]; auto means cpu in this build
+    #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = values::device)]
+    pub(super) device: DeviceChoice,
+    /// Threads within one operator; all by default
+    #[arg(long, value_name = "N", value_parser = values::positive)]
+    pub(super) threads: Option<usize>,
+    /// ONNX Runtime's library
+    #[arg(long, value_name = "PATH")]
+    pub(super) ort_lib: Option<PathBuf>,
+}
+
+/// Shapes of the inputs.
+#[derive(Debug, Args)]
+pub(super) struct ShapeArgs {
+    /// Shape of an input, as in input=1x3x224x224, or size of a named dimension, as in sequence=128; may be given
+    /// several times
+    #[arg(long, value_name = "NAME=DIMS", value_parser = values::shape)]
+    pub(super) shape: Vec<(String, Vec<usize>)>,
+}
+
+/// Writes a training graph: a plain ONNX model that computes a loss and its gradients.
+///
+/// Inputs are those of the model, `target`, and the trained initializers, whose values are the defaults. Outputs are
+/// `loss` and `grad:NAME` for each trained initializer, and with --batch-norm train the updated running statistics.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  safe-onnx differentiate model.onnx -o grad.onnx --loss cross-entropy
+  safe-onnx differentiate segmenter.onnx -o grad.onnx --loss cross-entropy --class-axis 1 --batch-norm train
+  safe-onnx differentiate regressor.onnx -o grad.onnx --loss mse --shape input=1x16")]
+pub(super) struct DifferentiateArgs {
+    /// The ONNX model to read
+    pub(super) model: PathBuf,
+    /// The file to write
+    #[arg(short, long, value_name = "GRAD")]
+    pub(super) output: PathBuf,
+    /// The loss of the first output
+    #[arg(long, value_enum)]
+    pub(super) loss: TargetLossArg,
+    /// Axis of the classes; a negative one counts from the back. By default the last one of [N, C] and [N, T, C], and
+    /// axis 1 of [N, C, H, W]
+    #[arg(long, value_name = "A", allow_negative_numbers = true)]
+    pub(super) class_axis: Option<i64>,
+    /// Whether batch normalisation uses its running statistics or those of the batch
+    #[arg(long, value_enum, default_value_t = BatchNormArg::Frozen)]
+    pub(super) batch_norm: BatchNormArg,
+    #[command(flatten)]
+    pub(super) engine: EngineArgs,
+    #[command(flatten)]
+    pub(super) shapes: ShapeArgs,
+    /// Replaces an existing file
+    #[arg(long)]
+    pub(super) force: bool,
+    /// Prints the names as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Shows what can be cut from a model and what cannot, and why.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  safe-onnx inspect model.onnx
+  safe-onnx inspect model.onnx --shape input=1x3x224x224
+  safe-onnx inspect model.onnx --json | jq '.families | length'")]
+pub(super) struct InspectArgs {
+    /// The ONNX model to read
+    pub(super) model: PathBuf,
+    /// Prints the report as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) engine: EngineArgs,
+    #[command(flatten)]
+    pub(super) shapes: ShapeArgs,
+}
+
+/// Loss and accuracy of a model on data: on the validation or test part where the data have one.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  safe-onnx eval model.onnx --data test.npz --mean 0.2860 --std 0.3530
+  safe-onnx eval model.onnx --data images/ --resize 256 --crop 224x224 --json")]
+pub(super) struct EvalArgs {
+    /// The ONNX model to read
+    pub(super) model: PathBuf,
+    /// The data
+    #[arg(long, value_name = "PATH")]
+    pub(super) data: PathBuf,
+    #[command(flatten)]
+    pub(super) pixels: PixelArgs,
+    /// The loss; auto goes by the data
+    #[arg(long, value_enum, default_value_t = EvalLossArg::Auto)]
+    pub(super) loss: EvalLossArg,
+    /// Samples in a run
+    #[arg(long, value_name = "N", value_parser = values::positive)]
+    pub(super) batch: Option<usize>,
+    /// Prints the report as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) engine: EngineArgs,
+}
+
+/// Runs two models on the same inputs and compares every output.
+///
+/// Graph optimisation is off. Exit code 1 when the largest difference of an output is more than the tolerance times
+/// its largest value.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  safe-onnx compress model.onnx -o small.onnx --emit-masked masked.onnx
+  safe-onnx verify masked.onnx small.onnx
+  safe-onnx verify masked.onnx small.onnx --data test.npz --mean 0.2860 --std 0.3530 --engine tract")]
+pub(super) struct VerifyArgs {
+    /// The model that is taken for right: the one that `compress --emit-masked` wrote
+    pub(super) dense: PathBuf,
+    /// The model that shall compute the same
+    pub(super) small: PathBuf,
+    /// Data to run both on, the first 64 samples; random inputs by default
+    #[arg(long, value_name = "PATH")]
+    pub(super) data: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) pixels: PixelArgs,
+    /// The difference that is allowed, over the largest value of the output [default: 0.0001]
+    #[arg(long, value_name = "X", value_parser = values::not_negative)]
+    pub(super) tolerance: Option<f64>,
+    /// Prints the report as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) engine: EngineArgs,
+    #[command(flatten)]
+    pub(super) shapes: ShapeArgs,
+}
+
+/// Shows what this machine has to run models with.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  safe-onnx doctor
+  safe-onnx doctor --ort-lib /opt/onnxruntime/lib/libonnxruntime.so --json")]
+pub(super) struct DoctorArgs {
+    /// ONNX Runtime's library
+    #[arg(long, value_name = "PATH")]
+    pub(super) ort_lib: Option<PathBuf>,
+    /// Prints the report as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum MethodArg {
+    /// By SAFE: weights are moved until what leaves is worthless
+    Safe,
+    /// By the size of the weights as they are
+    Magnitude,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum OptimizerArg {
+    /// Stochastic gradient descent with momentum
+    Sgd,
+    /// Adam
+    Adam,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum LossArg {
+    /// By the model's outputs and the data
+    Auto,
+    /// Cross-entropy on integer labels
+    CrossEntropy,
+    /// Mean squared error
+    Mse,
+    /// Distillation from the dense model
+    Distill,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum EvalLossArg {
+    /// By the data
+    Auto,
+    /// Cross-entropy on integer labels
+    CrossEntropy,
+    /// Mean squared error
+    Mse,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum TargetLossArg {
+    /// Cross-entropy on integer labels
+    CrossEntropy,
+    /// Mean squared error
+    Mse,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum BatchNormArg {
+    /// The running statistics, as in use
+    Frozen,
+    /// Those of the batch, as in training
+    Train,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum EngineArg {
+    /// ONNX Runtime where there is one, else tract
+    Auto,
+    /// ONNX Runtime
+    Ort,
+    /// tract, which is compiled in
+    Tract,
+}

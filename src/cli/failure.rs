@@ -1,0 +1,143 @@
+//! Errors for people: what happened, why, and what to do next.
+
+use std::error::Error;
+
+use safe_onnx::compress::{CompressError, ToolError};
+use safe_onnx::engine::EngineError;
+use safe_onnx::ir::IrError;
+use safe_onnx::trace::TraceError;
+use safe_onnx::verify::VerifyError;
+use thiserror::Error as ThisError;
+
+/// Why a command ended without a result.
+#[derive(Debug, ThisError)]
+pub(super) enum Failure {
+    /// The user stopped it.
+    #[error("stopped; nothing was written")]
+    Stopped,
+    /// Options that do not fit each other or the file system.
+    #[error("{problem}")]
+    Usage { problem: String, hint: &'static str },
+    /// `compress` failed.
+    #[error("{0}")]
+    Compress(#[source] CompressError),
+    /// Another command failed.
+    #[error("{0}")]
+    Tool(#[from] ToolError),
+    /// A report could not be written.
+    #[error("{0}")]
+    Report(#[from] IrError),
+    /// A report could not be put in words.
+    #[error("the report cannot be written as JSON")]
+    Json(#[from] serde_json::Error),
+    /// Ctrl-C cannot be caught.
+    #[error("the handler for Ctrl-C cannot be set")]
+    Handler(#[from] ctrlc::Error),
+}
+
+impl From<CompressError> for Failure {
+    fn from(error: CompressError) -> Self {
+        match error {
+            CompressError::Stopped => Self::Stopped,
+            #[allow(unreachable_patterns, reason = "the enum grows")]
+            other => Self::Compress(other),
+        }
+    }
+}
+
+impl Failure {
+    pub(super) fn usage(problem: String, hint: &'static str) -> Self {
+        Self::Usage { problem, hint }
+    }
+
+    /// The whole message: the error, its causes, and a hint.
+    pub(super) fn text(&self) -> String {
+        let mut lines = vec![format!("error: {self}")];
+        let mut last = self.to_string();
+        let mut next = self.source();
+        while let Some(cause) = next {
+            let text = cause.to_string();
+            // An enum over other errors says what they say; a message may name its cause already.
+            if !last.ends_with(&text) {
+                lines.push(format!("  caused by: {text}"));
+            }
+            last = text;
+            next = cause.source();
+        }
+        lines.push(format!("hint: {}", self.hint()));
+        lines.join("\n")
+    }
+
+    fn hint(&self) -> &'static str {
+        if let Self::Usage { hint, .. } = self {
+            return hint;
+        }
+        let mut next: Option<&(dyn Error + 'static)> = Some(self);
+        while let Some(error) = next {
+            if let Some(hint) = hint_of(error) {
+                return hint;
+            }
+            next = error.source();
+        }
+        "`safe-onnx COMMAND --help` says what the command takes"
+    }
+}
+
+fn hint_of(error: &(dyn Error + 'static)) -> Option<&'static str> {
+    if let Some(error) = error.downcast_ref::<IrError>() {
+        return Some(match error {
+            IrError::Io { action: "read", .. } => "check that the path exists and may be read",
+            IrError::Io { .. } => "check that the folder exists, may be written to, and has space",
+            IrError::Invalid { .. } => "export or download the model again",
+            IrError::Tensor { .. } => "the file is incomplete or damaged: export or download the model again",
+            IrError::External { .. } => {
+                "put the data file in the model's folder, under the name that the model gives it"
+            }
+            IrError::Graph { .. } => "check the model with onnx.checker, and export it again",
+            IrError::TooLarge { .. } => "save the model with external data",
+            IrError::Exists { .. } => "name another file, or give --force to replace it",
+        });
+    }
+    if let Some(error) = error.downcast_ref::<EngineError>() {
+        return Some(match error {
+            EngineError::NotFound { .. } => {
+                "`safe-onnx doctor` shows where was looked; --engine tract needs no library"
+            }
+            EngineError::TooOld { .. } | EngineError::Library { .. } | EngineError::OtherLibrary { .. } => {
+                "`safe-onnx doctor` shows what was found; --engine tract needs no library"
+            }
+            EngineError::UnsupportedDevice { .. } => "use --device cpu",
+            EngineError::Load { .. } | EngineError::Operators { .. } => {
+                "try the other engine (--engine ort or --engine tract)"
+            }
+            EngineError::Run { .. } | EngineError::Port { .. } => {
+                "give input shapes with --shape NAME=DIMS, or data that fit the model"
+            }
+        });
+    }
+    if let Some(error) = error.downcast_ref::<TraceError>() {
+        return matches!(error, TraceError::Run { .. }).then_some(
+            "give input shapes with --shape NAME=DIMS, or try the other engine (--engine ort or tract)",
+        );
+    }
+    if let Some(error) = error.downcast_ref::<VerifyError>() {
+        return match error {
+            VerifyError::Names { .. } | VerifyError::Shape { .. } => Some(
+                "give the model that `compress --emit-masked` wrote, and the small model of the same run",
+            ),
+            VerifyError::Nothing(_) => Some("give real data with --data"),
+            _ => None,
+        };
+    }
+    match error.downcast_ref::<ToolError>() {
+        Some(ToolError::Data(_)) => Some(
+            "README.md, section Data, says how data are laid out; --mean and --std are those of training",
+        ),
+        Some(ToolError::Label { .. }) => Some("check that the labels count from 0 and belong to this model"),
+        Some(ToolError::Autodiff(_)) => {
+            Some("`safe-onnx inspect` names the operators that are not understood")
+        }
+        Some(ToolError::Shape(_)) => Some("give input shapes with --shape NAME=DIMS"),
+        _ => None,
+    }
+}

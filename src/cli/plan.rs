@@ -1,0 +1,198 @@
+//! What was typed as validated plans.
+
+use std::fs;
+use std::path::Path;
+
+use safe_onnx::compress::{
+    DifferentiatePlan, EvalPlan, LossChoice, Method, ModelPlan, Optimizer, Plan, Runtime, TargetLoss,
+    Training, VerifyPlan,
+};
+use safe_onnx::data::DataOptions;
+use safe_onnx::engine::{Choice, Device, Discovery, LoadOptions};
+
+use super::args::{
+    BatchNormArg, CompressArgs, DifferentiateArgs, EngineArg, EngineArgs, EvalArgs, EvalLossArg, InspectArgs,
+    LossArg, MethodArg, OptimizerArg, PixelArgs, TargetLossArg, TrainingArgs, VerifyArgs,
+};
+use super::failure::Failure;
+use super::values::DeviceChoice;
+
+pub(super) fn compress(args: &CompressArgs) -> Result<Plan, Failure> {
+    let outputs = [
+        ("-o", Some(&args.output)),
+        ("--emit-masked", args.emit_masked.as_ref()),
+        ("--report-json", args.report_json.as_ref()),
+    ];
+    let outputs: Vec<(&str, &Path)> =
+        outputs.into_iter().filter_map(|(option, path)| Some((option, path?.as_path()))).collect();
+    for (place, &(option, path)) in outputs.iter().enumerate() {
+        writable(option, path, &args.model, args.force)?;
+        if let Some((other, _)) = outputs[..place].iter().find(|(_, other)| *other == path) {
+            return Err(Failure::usage(
+                format!("{other} and {option} name the same file {}", path.display()),
+                "name two files",
+            ));
+        }
+    }
+    let runtime = runtime(&args.engine);
+    let mut data_options = pixels(&args.pixels);
+    data_options.augment = args.augment.unwrap_or_default();
+    data_options.val_split = args.val_split;
+    data_options.seed = args.training.seed;
+    if args.data.is_none() && (args.val.is_some() || args.val_split.is_some()) {
+        return Err(Failure::usage(
+            "--val and --val-split need training data".to_owned(),
+            "name the training data with --data",
+        ));
+    }
+    Ok(Plan {
+        model: args.model.clone(),
+        output: args.output.clone(),
+        data: args.data.clone(),
+        val: args.val.clone(),
+        data_options,
+        target: args.target,
+        method: match args.method {
+            MethodArg::Safe => Method::Safe,
+            MethodArg::Magnitude => Method::Magnitude,
+        },
+        training: training(&args.training),
+        loss: match args.loss {
+            LossArg::Auto => LossChoice::Auto,
+            LossArg::CrossEntropy => LossChoice::CrossEntropy,
+            LossArg::Mse => LossChoice::SquaredError,
+            LossArg::Distill => LossChoice::Distill,
+        },
+        exclude: args.exclude.clone(),
+        round_to: args.round_to,
+        seed: args.training.seed,
+        discovery: runtime.discovery,
+        load: runtime.load,
+        shapes: args.shapes.shape.clone(),
+        emit_masked: args.emit_masked.clone(),
+        verify: !args.no_verify,
+        force: args.force,
+    })
+}
+
+fn training(args: &TrainingArgs) -> Training {
+    Training {
+        epochs: args.epochs,
+        batch: args.batch,
+        optimizer: args.optimizer.map(|optimizer| match optimizer {
+            OptimizerArg::Sgd => Optimizer::Sgd,
+            OptimizerArg::Adam => Optimizer::Adam,
+        }),
+        learning_rate: args.lr,
+        momentum: args.momentum,
+        weight_decay: args.weight_decay,
+        radius: args.rho,
+        penalty: args.lambda,
+        dual_interval: args.dual_interval,
+    }
+}
+
+pub(super) fn differentiate(args: &DifferentiateArgs) -> Result<DifferentiatePlan, Failure> {
+    writable("-o", &args.output, &args.model, args.force)?;
+    let loss = match args.loss {
+        TargetLossArg::CrossEntropy => TargetLoss::CrossEntropy,
+        TargetLossArg::Mse => TargetLoss::SquaredError,
+    };
+    if loss == TargetLoss::SquaredError && args.class_axis.is_some() {
+        return Err(Failure::usage("--loss mse has no classes".to_owned(), "leave --class-axis out"));
+    }
+    Ok(DifferentiatePlan {
+        model: model(&args.model, &args.shapes.shape, &args.engine),
+        output: args.output.clone(),
+        loss,
+        class_axis: args.class_axis,
+        batch_statistics: args.batch_norm == BatchNormArg::Train,
+        force: args.force,
+    })
+}
+
+pub(super) fn inspect(args: &InspectArgs) -> ModelPlan {
+    model(&args.model, &args.shapes.shape, &args.engine)
+}
+
+pub(super) fn eval(args: &EvalArgs) -> EvalPlan {
+    EvalPlan {
+        model: args.model.clone(),
+        data: args.data.clone(),
+        data_options: pixels(&args.pixels),
+        loss: match args.loss {
+            EvalLossArg::Auto => LossChoice::Auto,
+            EvalLossArg::CrossEntropy => LossChoice::CrossEntropy,
+            EvalLossArg::Mse => LossChoice::SquaredError,
+        },
+        batch: args.batch,
+        runtime: runtime(&args.engine),
+    }
+}
+
+pub(super) fn verify(args: &VerifyArgs) -> VerifyPlan {
+    VerifyPlan {
+        dense: args.dense.clone(),
+        small: args.small.clone(),
+        data: args.data.clone(),
+        data_options: pixels(&args.pixels),
+        tolerance: args.tolerance,
+        shapes: args.shapes.shape.clone(),
+        runtime: runtime(&args.engine),
+    }
+}
+
+fn model(path: &Path, shapes: &[(String, Vec<usize>)], engine: &EngineArgs) -> ModelPlan {
+    ModelPlan { model: path.to_owned(), shapes: shapes.to_vec(), runtime: runtime(engine) }
+}
+
+fn pixels(args: &PixelArgs) -> DataOptions {
+    DataOptions {
+        mean: args.mean.clone(),
+        std: args.std.clone(),
+        resize: args.resize,
+        crop: args.crop,
+        ..DataOptions::default()
+    }
+}
+
+fn runtime(args: &EngineArgs) -> Runtime {
+    let device = match args.device {
+        DeviceChoice::Auto => Device::Cpu,
+        DeviceChoice::Named(device) => device,
+    };
+    let engine = match args.engine {
+        EngineArg::Auto => Choice::Auto,
+        EngineArg::Ort => Choice::Ort,
+        EngineArg::Tract => Choice::Tract,
+    };
+    Runtime {
+        discovery: Discovery { engine, ort_lib: args.ort_lib.clone(), device },
+        load: LoadOptions { threads: args.threads, device, ..LoadOptions::default() },
+    }
+}
+
+/// Refuses, before any work is done, outputs that could not be written or would replace something.
+fn writable(option: &str, path: &Path, input: &Path, force: bool) -> Result<(), Failure> {
+    let fail =
+        |problem: String, hint| Err(Failure::usage(format!("{option} {}: {problem}", path.display()), hint));
+    if !force {
+        if let (Ok(first), Ok(second)) = (fs::canonicalize(path), fs::canonicalize(input))
+            && first == second
+        {
+            return fail("this is the model that is read".to_owned(), "name another file, or give --force");
+        }
+        if path.exists() {
+            return fail("the file exists".to_owned(), "name another file, or give --force to replace it");
+        }
+    }
+    if path.is_dir() {
+        return fail("this is a folder".to_owned(), "name a file in it");
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !folder.is_dir() {
+        let problem = format!("the folder {} does not exist", folder.display());
+        return fail(problem, "make the folder first, or name a file in another one");
+    }
+    Ok(())
+}

@@ -1,0 +1,99 @@
+//! Values of options, read or refused with a reason.
+
+use regex::Regex;
+use safe_onnx::compress::{Quantity, Target};
+use safe_onnx::data::Augment;
+use safe_onnx::engine::Device;
+use safe_onnx::trace::parse_shape;
+
+/// Where to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DeviceChoice {
+    /// The best one that this build can use.
+    Auto,
+    /// This one.
+    Named(Device),
+}
+
+fn number(text: &str) -> Result<f64, String> {
+    text.trim().parse().map_err(|_| "it is no number".to_owned())
+}
+
+fn number_where(text: &str, holds: impl Fn(f64) -> bool, rule: &str) -> Result<f64, String> {
+    number(text).and_then(|value| if holds(value) { Ok(value) } else { Err(format!("it must be {rule}")) })
+}
+
+pub(super) fn open_share(text: &str) -> Result<f64, String> {
+    number_where(text, |value| value > 0.0 && value < 1.0, "above 0 and below 1")
+}
+
+pub(super) fn above_zero(text: &str) -> Result<f64, String> {
+    number_where(text, |value| value > 0.0 && value.is_finite(), "a finite number above 0")
+}
+
+pub(super) fn not_negative(text: &str) -> Result<f64, String> {
+    number_where(text, |value| value >= 0.0 && value.is_finite(), "a finite number, 0 or above")
+}
+
+pub(super) fn below_one(text: &str) -> Result<f64, String> {
+    number_where(text, |value| (0.0..1.0).contains(&value), "from 0 to below 1")
+}
+
+pub(super) fn finite(text: &str) -> Result<f32, String> {
+    number_where(text, f64::is_finite, "a finite number").map(|value| value as f32)
+}
+
+pub(super) fn deviation(text: &str) -> Result<f32, String> {
+    above_zero(text).map(|value| value as f32)
+}
+
+pub(super) fn positive(text: &str) -> Result<usize, String> {
+    let value = text.trim().parse().ok().filter(|&value| value > 0);
+    value.ok_or_else(|| "it must be a whole number, 1 or above".to_owned())
+}
+
+/// `HxW`.
+pub(super) fn size(text: &str) -> Result<[usize; 2], String> {
+    let sides = text.split_once('x').map(|(height, width)| (positive(height), positive(width)));
+    match sides {
+        Some((Ok(height), Ok(width))) => Ok([height, width]),
+        _ => Err("write height and width in pixels, as in 224x224".to_owned()),
+    }
+}
+
+/// `macs=0.5`.
+pub(super) fn target(text: &str) -> Result<Target, String> {
+    let form =
+        || "write macs=X, params=X or channels=X with the share X that is kept, as in macs=0.5".to_owned();
+    let (name, share) = text.split_once('=').ok_or_else(form)?;
+    let quantities = [Quantity::Macs, Quantity::Params, Quantity::Channels];
+    let quantity = quantities.into_iter().find(|quantity| quantity.name() == name.trim()).ok_or_else(form)?;
+    let rule = "above 0 and at most 1; it is the share that is kept";
+    let share = number_where(share, |value| value > 0.0 && value <= 1.0, rule)?;
+    Ok(Target { quantity, share })
+}
+
+pub(super) fn regex(text: &str) -> Result<Regex, String> {
+    Regex::new(text).map_err(|error| error.to_string())
+}
+
+pub(super) fn augment(text: &str) -> Result<Augment, String> {
+    text.parse::<Augment>().map_err(|error| error.to_string())
+}
+
+pub(super) fn shape(text: &str) -> Result<(String, Vec<usize>), String> {
+    parse_shape(text).map_err(|error| error.to_string())
+}
+
+/// `auto`, `cpu`, `cuda` or `cuda:N`.
+pub(super) fn device(text: &str) -> Result<DeviceChoice, String> {
+    match text.split_once(':').unwrap_or((text, "")) {
+        ("auto", "") => Ok(DeviceChoice::Auto),
+        ("cpu", "") => Ok(DeviceChoice::Named(Device::Cpu)),
+        ("cuda", "") if !text.ends_with(':') => Ok(DeviceChoice::Named(Device::Cuda(0))),
+        ("cuda", ordinal) if ordinal.parse::<u32>().is_ok() => {
+            Ok(DeviceChoice::Named(Device::Cuda(ordinal.parse().unwrap_or_default())))
+        }
+        _ => Err("write auto, cpu, cuda, or cuda:N with the number of the device".to_owned()),
+    }
+}

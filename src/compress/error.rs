@@ -1,0 +1,89 @@
+//! Why a run ended without a result.
+
+use thiserror::Error;
+
+use crate::autodiff::AutodiffError;
+use crate::data::DataError;
+use crate::engine::EngineError;
+use crate::ir::IrError;
+use crate::report::Verified;
+use crate::safe::TrainError;
+use crate::shrink::ShrinkError;
+use crate::trace::TraceError;
+use crate::verify::VerifyError;
+
+/// Why a run ended without a result. No file is left behind then.
+#[derive(Debug, Error)]
+pub enum CompressError {
+    /// The user stopped it.
+    #[error("stopped; nothing was written")]
+    Stopped,
+    /// A model file could not be read or written.
+    #[error(transparent)]
+    Ir(#[from] IrError),
+    /// No engine, or it failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The model could not be traced.
+    #[error(transparent)]
+    Trace(#[from] TraceError),
+    /// The data do not fit.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// There is no training graph.
+    #[error(transparent)]
+    Autodiff(#[from] AutodiffError),
+    /// Training failed.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// The cut could not be applied.
+    #[error(transparent)]
+    Shrink(#[from] ShrinkError),
+    /// The comparison could not be made.
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
+    /// The evaluation failed.
+    #[error(transparent)]
+    Eval(#[from] super::ToolError),
+    /// The loss does not fit.
+    #[error("the loss does not fit: {0}")]
+    Loss(String),
+    /// The target cannot be met.
+    #[error(
+        "the target {quantity}={target} cannot be reached: {groups} groups may leave, and {quantity}={smallest:.4} is the least that is left then{}",
+        reasons(*approximate, unknown)
+    )]
+    Unreachable {
+        /// The quantity.
+        quantity: &'static str,
+        /// The share asked for.
+        target: f64,
+        /// The smallest share that can be reached.
+        smallest: f64,
+        /// Groups that may leave.
+        groups: usize,
+        /// Families that are left alone because removing them is only approximately right.
+        approximate: usize,
+        /// Nodes that are not understood.
+        unknown: Vec<String>,
+    },
+    /// Masked and small model differ.
+    #[error(
+        "the small model differs from the masked dense one by {:.2e} of the largest output (allowed: {:.0e}); nothing was written",
+        .0.max_rel_error, .0.tolerance
+    )]
+    Differs(Verified),
+}
+
+fn reasons(approximate: usize, unknown: &[String]) -> String {
+    let mut text = String::new();
+    if approximate > 0 {
+        text.push_str(&format!(
+            "; {approximate} families would be only approximately right and are left alone"
+        ));
+    }
+    if !unknown.is_empty() {
+        text.push_str(&format!("; not understood: {}", unknown.join("; ")));
+    }
+    text
+}

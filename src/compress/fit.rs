@@ -1,0 +1,329 @@
+//! Training: the dense model is driven towards the budget, cut, and what is left is trained on.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use super::budget::{Budget, Selection};
+use super::objective::Objective;
+use super::samples::Samples;
+use super::settings::Settings;
+use super::structure::Structure;
+use super::{CompressError, Event, Observer, Plan};
+use crate::autodiff::{Request, TrainingGraph, differentiate, trainable_initializers};
+use crate::data::Batch;
+use crate::engine::{Engine, LoadOptions, Session, Source};
+use crate::ir::{Facts, Model, ValueId};
+use crate::report::{Epoch, TrainFigures};
+use crate::safe::{
+    GroupNorm, GroupProjection, Keep, LambdaSchedule, LearningRate, Options, Penalty, Projection,
+    ProximalPoint, Trainer,
+};
+use crate::shrink::shrink;
+use crate::tensor::Tensor;
+
+/// Batches over which running statistics are estimated anew.
+const STATISTICS_BATCHES: usize = 64;
+/// How members of a group of different size and scale become one score.
+pub(super) const NORM: GroupNorm = GroupNorm::RelativeAxisMean;
+
+/// What training needs of the run.
+pub(super) struct Fit<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) engine: &'a dyn Engine,
+    pub(super) load: LoadOptions,
+    pub(super) structure: &'a Structure,
+    pub(super) budget: &'a Budget<'a>,
+    pub(super) objective: &'a Objective,
+    pub(super) settings: &'a Settings,
+    pub(super) samples: &'a Samples,
+    pub(super) stop: &'a AtomicBool,
+    /// Measures a model on the validation data.
+    pub(super) measure: &'a dyn Fn(&Model) -> Result<Option<f64>, CompressError>,
+}
+
+/// What training ends with.
+pub(super) struct Fitted {
+    pub(super) small: Model,
+    pub(super) selection: Selection,
+    pub(super) history: Vec<Epoch>,
+    pub(super) figures: TrainFigures,
+    pub(super) notes: Vec<String>,
+}
+
+/// One phase: a model, its trainer.
+struct Phase {
+    model: Model,
+    trainer: Trainer,
+    notes: Vec<String>,
+}
+
+impl Fit<'_> {
+    /// Trains by the plan. `first` is the selection by the weights as they are.
+    pub(super) fn run(&self, first: Selection, observer: &mut dyn Observer) -> Result<Fitted, CompressError> {
+        let settings = self.settings;
+        let mut teacher = self.teacher()?;
+        let mut selection = first;
+        let mut history = Vec::new();
+        let mut step = 0;
+        let mut times = Vec::new();
+        let mut notes = Vec::new();
+        let mut projection = None;
+        let mut phase = if settings.sparsify_steps > 0 {
+            let (phase, made) = self.sparsify()?;
+            projection = Some(made);
+            phase
+        } else {
+            self.recover(&selection, None)?
+        };
+        notes.append(&mut phase.notes);
+        let steps_per_epoch = settings.total_steps / settings.epochs.max(1);
+        for epoch in 0..settings.epochs {
+            observer
+                .event(Event::Begin(format!("epoch {} of {}", epoch + 1, settings.epochs), steps_per_epoch));
+            let start = Instant::now();
+            let (mut sum, mut count) = (0.0, 0_usize);
+            for batch in self.samples.epoch(settings.batch, epoch, self.plan.seed, true) {
+                if self.stop.load(Ordering::Relaxed) {
+                    return Err(CompressError::Stopped);
+                }
+                if count == steps_per_epoch {
+                    break;
+                }
+                if step == settings.sparsify_steps
+                    && let Some(mut made) = projection.take()
+                {
+                    phase.trainer.project(&mut made)?;
+                    selection = self.selected(&made)?;
+                    phase.trainer.store(&mut phase.model.graph);
+                    phase = self.recover(&selection, Some(&phase.model))?;
+                }
+                let batch = batch?;
+                let given = self.given(&phase.trainer, &batch, teacher.as_deref_mut())?;
+                let refs: Vec<&Tensor> = given.iter().collect();
+                let begin = Instant::now();
+                let loss = match &mut projection {
+                    Some(made) => phase.trainer.step(&refs, made)?,
+                    None => phase.trainer.step(&refs, &mut Keep)?,
+                };
+                if step < settings.sparsify_steps || settings.sparsify_steps == 0 {
+                    times.push(begin.elapsed().as_secs_f64() * 1e3);
+                }
+                sum += loss;
+                count += 1;
+                step += 1;
+                observer.event(Event::Step(1, format!("loss {:.4}", sum / count as f64)));
+            }
+            observer.event(Event::End);
+            let residual = match &mut projection {
+                Some(made) => residual(&phase.trainer, made)?,
+                None => 0.0,
+            };
+            phase.trainer.store(&mut phase.model.graph);
+            let record = Epoch {
+                epoch: epoch + 1,
+                phase: if projection.is_some() { "sparsify" } else { "recover" }.to_owned(),
+                loss: sum / count.max(1) as f64,
+                accuracy: (self.measure)(&phase.model)?,
+                learning_rate: phase.trainer.safe().learning_rate(),
+                penalty: phase.trainer.safe().penalty(),
+                residual,
+                seconds: start.elapsed().as_secs_f64(),
+            };
+            observer.event(Event::Epoch(record.clone()));
+            history.push(record);
+        }
+        if let Some(mut made) = projection.take() {
+            // Too few steps for a second phase.
+            phase.trainer.project(&mut made)?;
+            selection = self.selected(&made)?;
+            phase.trainer.store(&mut phase.model.graph);
+            phase = self.recover(&selection, Some(&phase.model))?;
+        }
+        self.reestimate(&mut phase)?;
+        Ok(Fitted {
+            small: phase.model,
+            selection,
+            history,
+            figures: TrainFigures {
+                ms_per_step: crate::bench::median(times),
+                steps: step,
+                batch: settings.batch,
+                loss: self.objective.text.clone(),
+                optimizer: settings.text.clone(),
+            },
+            notes,
+        })
+    }
+
+    fn selected(
+        &self,
+        projection: &GroupProjection<f32, impl FnMut(&[f64]) -> Vec<bool>>,
+    ) -> Result<Selection, CompressError> {
+        let removed = projection.removed().map_err(crate::safe::TrainError::Safe)?.to_vec();
+        Ok(Selection { share: self.budget.share(&removed), removed })
+    }
+
+    fn teacher(&self) -> Result<Option<Box<dyn Session>>, CompressError> {
+        if !self.objective.teacher {
+            return Ok(None);
+        }
+        let bytes = self.structure.model().to_bytes()?;
+        Ok(Some(self.engine.load(Source::Bytes(&bytes), &LoadOptions { optimize: true, ..self.load })?))
+    }
+
+    /// The tensors that a trainer takes, in its order.
+    fn given(
+        &self,
+        trainer: &Trainer,
+        batch: &Batch,
+        teacher: Option<&mut (dyn Session + '_)>,
+    ) -> Result<Vec<Tensor>, CompressError> {
+        let names: Vec<&str> = self.structure.trace.inputs.iter().map(|(name, _)| name.as_str()).collect();
+        let taught = match teacher {
+            Some(session) => {
+                let inputs: Vec<(&str, &Tensor)> = names.iter().copied().zip(&batch.inputs).collect();
+                let outputs = session.run(&inputs)?;
+                session.outputs().iter().map(|port| format!("teacher:{}", port.name)).zip(outputs).collect()
+            }
+            None => Vec::new(),
+        };
+        trainer
+            .inputs()
+            .iter()
+            .map(|wanted| {
+                let input =
+                    names.iter().position(|name| name == wanted).map(|place| batch.inputs[place].clone());
+                let target = || if wanted == "target" { batch.target.clone() } else { None };
+                let teacher = || {
+                    taught
+                        .iter()
+                        .find(|(name, _): &&(String, Tensor)| name == wanted)
+                        .map(|(_, tensor)| tensor.clone())
+                };
+                input
+                    .or_else(target)
+                    .or_else(teacher)
+                    .ok_or_else(|| CompressError::Loss(format!("nothing is given for its input `{wanted}`")))
+            })
+            .collect()
+    }
+
+    fn training_graph(&self, model: &Model, facts: &Facts) -> Result<TrainingGraph, CompressError> {
+        let request = Request {
+            loss: self.objective.loss.clone(),
+            trainable: trainable_initializers(&model.graph, facts),
+            batch_statistics: self.samples.is_real(),
+            freeze_unsupported: true,
+        };
+        Ok(differentiate(model, facts, &request)?)
+    }
+
+    fn options(&self, first_step: usize, sparsifies: bool) -> Options {
+        let settings = self.settings;
+        let schedule = LearningRate::WarmupCosine {
+            peak: settings.learning_rate,
+            warmup: settings.warmup_steps,
+            total: settings.total_steps.max(1),
+        };
+        let table =
+            (first_step..settings.total_steps.max(first_step + 1)).map(|step| schedule.at(step)).collect();
+        Options {
+            radius: settings.radius,
+            penalty: Penalty {
+                lambda: if sparsifies { settings.penalty } else { 0.0 },
+                schedule: LambdaSchedule::Cosine { total: settings.sparsify_steps.max(1) },
+            },
+            proximal_point: ProximalPoint::Iterate,
+            dual_interval: sparsifies.then_some(settings.dual_interval),
+            base: settings.base.clone(),
+            learning_rate: LearningRate::Table(table),
+            clip_norm: None,
+            average_decay: None,
+        }
+    }
+
+    /// The dense model under the penalty.
+    #[allow(clippy::type_complexity, reason = "the projection's closure has no name")]
+    fn sparsify(
+        &self,
+    ) -> Result<(Phase, GroupProjection<f32, impl FnMut(&[f64]) -> Vec<bool> + use<'_>>), CompressError> {
+        let model = self.structure.model().clone();
+        let graph = self.training_graph(&model, &self.structure.trace.facts)?;
+        let tensors: Vec<ValueId> = graph.gradients.iter().map(|&(weight, _)| weight).collect();
+        let groups = self.structure.groups_over(&tensors).map_err(crate::safe::TrainError::Safe)?;
+        let split: Vec<bool> = (0..tensors.len())
+            .map(|tensor| groups.axes().iter().any(|axis| axis.tensor() == tensor))
+            .collect();
+        let budget = self.budget;
+        let mut projection =
+            GroupProjection::new(groups, NORM, move |scores: &[f64]| budget.select(scores).removed);
+        let trainer =
+            Trainer::new(&graph, self.engine, &self.load, self.options(0, true), &split, &mut projection)?;
+        let notes = frozen_notes(&graph);
+        Ok((Phase { model, trainer, notes }, projection))
+    }
+
+    /// The small model, cut out of `from` or of the dense model, to be trained on.
+    fn recover(&self, selection: &Selection, from: Option<&Model>) -> Result<Phase, CompressError> {
+        let survivors = self.structure.groups.survivors(&self.structure.analysis, &selection.removed);
+        let mut prepared = self.structure.prepared.clone();
+        if let Some(from) = from {
+            prepared.model = from.clone();
+        }
+        let model = shrink(&prepared, &self.structure.trace.facts, &survivors)?;
+        let shapes = crate::trace::InputShapes::new(&model.graph, &self.plan.shapes)
+            .map_err(crate::trace::TraceError::Shape)?;
+        let traced = crate::trace::trace(&model, self.engine, &self.load, &shapes)?;
+        let graph = self.training_graph(&model, &traced.facts)?;
+        let first = if from.is_some() { self.settings.sparsify_steps } else { 0 };
+        let options = self.options(first, false);
+        let trainer = Trainer::new(&graph, self.engine, &self.load, options, &[], &mut Keep)?;
+        let notes = if from.is_some() { Vec::new() } else { frozen_notes(&graph) };
+        let mut phase = Phase { model, trainer, notes };
+        if from.is_some() {
+            self.reestimate(&mut phase)?;
+        }
+        Ok(phase)
+    }
+
+    /// Estimates running statistics anew on data as it is, and puts everything into the model.
+    fn reestimate(&self, phase: &mut Phase) -> Result<(), CompressError> {
+        if self.samples.is_real() {
+            let mut teacher = self.teacher()?;
+            let batches = self.samples.plain(self.settings.batch, STATISTICS_BATCHES, self.plan.seed)?;
+            let given: Vec<Vec<Tensor>> = batches
+                .iter()
+                .map(|batch| self.given(&phase.trainer, batch, teacher.as_deref_mut()))
+                .collect::<Result<_, _>>()?;
+            let refs: Vec<Vec<&Tensor>> = given.iter().map(|batch| batch.iter().collect()).collect();
+            phase.trainer.reestimate_statistics(&refs)?;
+        }
+        phase.trainer.store(&mut phase.model.graph);
+        Ok(())
+    }
+}
+
+fn frozen_notes(graph: &TrainingGraph) -> Vec<String> {
+    graph
+        .frozen
+        .iter()
+        .map(|(node, reason)| format!("{node} has no gradient, weights before it stay as they are: {reason}"))
+        .collect()
+}
+
+/// The share of the sum of squares of the split tensors that the projection would take away.
+fn residual(trainer: &Trainer, projection: &mut dyn Projection<f32>) -> Result<f64, CompressError> {
+    let safe = trainer.safe();
+    let projected = safe.projected(projection).map_err(crate::safe::TrainError::Safe)?;
+    let (mut gone, mut all) = (0.0, 0.0);
+    for (index, tensor) in projected.iter().enumerate() {
+        if safe.split(index).is_none() {
+            continue;
+        }
+        for (x, z) in safe.x(index).iter().zip(tensor.as_slice::<f32>().unwrap_or_default()) {
+            all += f64::from(x * x);
+            gone += f64::from((x - z) * (x - z));
+        }
+    }
+    Ok(if all > 0.0 { gone / all } else { 0.0 })
+}

@@ -1,0 +1,164 @@
+//! What could be cut from a model, and what could not.
+
+use super::tool::{ModelPlan, ToolError};
+use crate::cost::CostModel;
+use crate::deps::{self, Analysis, Exactness, Groups, Role};
+use crate::engine::discover;
+use crate::ir::{Model, ValueId};
+use crate::report::{FamilyFigures, InspectReport, Layer, MemberFigures, PinnedAxis};
+use crate::shrink;
+use crate::trace::{self, InputShapes, Trace};
+
+/// Runs `inspect`.
+///
+/// # Errors
+/// When the model cannot be read or does not run.
+pub fn inspect(plan: &ModelPlan) -> Result<InspectReport, ToolError> {
+    let model = Model::read(&plan.model)?;
+    let bytes = file_bytes(&model);
+    let nodes = model.graph.nodes().len();
+    let engine = discover(&plan.runtime.discovery)?;
+    let shapes = InputShapes::new(&model.graph, &plan.shapes)?;
+    let model = shrink::prepare(model).model;
+    let traced = trace::trace(&model, &*engine.engine, &plan.runtime.load, &shapes)?;
+    let mut analysis = deps::analyze(&model, &traced.facts);
+    let groups = Groups::collect(&model.graph, &mut analysis);
+    let cost = CostModel::new(&model, &traced.facts, traced.samples);
+    let dense = cost.dense();
+    let smallest = smallest_macs(&analysis, &groups, &cost);
+    Ok(InspectReport {
+        model: plan.model.display().to_string(),
+        opset: model.opset("").unwrap_or(0),
+        inputs: traced
+            .inputs
+            .iter()
+            .map(|(name, tensor)| format!("{name} {} {:?}", tensor.dtype(), tensor.dims()))
+            .collect(),
+        nodes,
+        macs: dense.macs,
+        params: dense.params,
+        bytes,
+        layers: layers(&model, &traced, &cost),
+        families: families(&model, &analysis, &groups, &cost),
+        groups: groups.groups().len(),
+        smallest_macs_share: if dense.macs == 0 { 1.0 } else { smallest as f64 / dense.macs as f64 },
+        unknown: analysis
+            .unknown()
+            .iter()
+            .map(|(id, reason)| (model.graph.describe(*id), reason.clone()))
+            .collect(),
+        pinned: pinned(&model, &mut analysis, &groups),
+    })
+}
+
+/// Bytes of the model file, and of its weights if they are stored apart.
+fn file_bytes(model: &Model) -> u64 {
+    let file = model.path().and_then(|path| path.metadata().ok()).map_or(0, |file| file.len());
+    let apart = model.graph.initializers().filter(|(_, tensor)| tensor.is_external());
+    file + apart.map(|(_, tensor)| tensor.bytes()).sum::<u64>()
+}
+
+fn is_float(model: &Model, id: ValueId) -> bool {
+    let tensor = model.graph.value(id).initializer();
+    tensor.and_then(crate::ir::Initializer::dtype).is_some_and(crate::tensor::DType::is_float)
+}
+
+fn layers(model: &Model, traced: &Trace, cost: &CostModel<'_>) -> Vec<Layer> {
+    cost.nodes()
+        .map(|(id, macs)| {
+            let node = model.graph.node(id);
+            let weights = node.inputs.iter().flatten().filter(|&&input| is_float(model, input));
+            let output = node.outputs.first().copied().flatten();
+            Layer {
+                name: if node.name.is_empty() { model.graph.describe(id) } else { node.name.clone() },
+                operator: node.op_type.clone(),
+                output: output
+                    .and_then(|output| traced.facts.get(output))
+                    .map(|seen| seen.dims.clone())
+                    .unwrap_or_default(),
+                macs,
+                params: weights
+                    .filter_map(|&input| model.graph.value(input).initializer())
+                    .map(|tensor| tensor.count() as u64)
+                    .sum(),
+            }
+        })
+        .collect()
+}
+
+fn families(model: &Model, analysis: &Analysis, groups: &Groups, cost: &CostModel<'_>) -> Vec<FamilyFigures> {
+    let dense = cost.dense();
+    groups
+        .families()
+        .iter()
+        .map(|family| {
+            let mut removed = vec![false; groups.groups().len()];
+            if let Some(&first) = family.groups.first() {
+                removed[first] = true;
+            }
+            let after = cost.after(&groups.survivors(analysis, &removed));
+            let reason = match &family.exactness {
+                Exactness::Exact => None,
+                Exactness::Approximate(pin) => Some(format!("{}: {}", pin.place, pin.reason)),
+            };
+            FamilyFigures {
+                groups: family.groups.len(),
+                exact: reason.is_none(),
+                reason,
+                macs_per_group: dense.macs.saturating_sub(after.macs),
+                params_per_group: dense.params.saturating_sub(after.params),
+                members: family
+                    .members
+                    .iter()
+                    .map(|member| MemberFigures {
+                        tensor: model.graph.value(member.value).name().to_owned(),
+                        axis: member.axis,
+                        role: match member.role {
+                            Role::Producer => "producer",
+                            Role::Consumer => "consumer",
+                        }
+                        .to_owned(),
+                    })
+                    .collect(),
+            }
+        })
+        .collect()
+}
+
+/// The multiply-accumulates that are left when every exact family keeps one group.
+fn smallest_macs(analysis: &Analysis, groups: &Groups, cost: &CostModel<'_>) -> u64 {
+    let mut removed = vec![false; groups.groups().len()];
+    for family in groups.families().iter().filter(|family| family.exactness == Exactness::Exact) {
+        for &group in family.groups.iter().skip(1) {
+            removed[group] = true;
+        }
+    }
+    cost.after(&groups.survivors(analysis, &removed)).macs
+}
+
+fn pinned(model: &Model, analysis: &mut Analysis, groups: &Groups) -> Vec<PinnedAxis> {
+    let free: std::collections::BTreeSet<(ValueId, usize)> =
+        groups.axes().iter().map(|axis| (axis.member.value, axis.member.axis)).collect();
+    let mut found = Vec::new();
+    for (id, tensor) in model.graph.initializers() {
+        let dims = tensor.dims();
+        if dims.len() < 2 || !is_float(model, id) {
+            continue;
+        }
+        for (axis, &size) in dims.iter().enumerate() {
+            if size > 1
+                && !free.contains(&(id, axis))
+                && let Some(pin) = analysis.pin(id, axis)
+            {
+                found.push(PinnedAxis {
+                    tensor: model.graph.value(id).name().to_owned(),
+                    axis,
+                    size,
+                    place: pin.place.clone(),
+                    reason: pin.reason.clone(),
+                });
+            }
+        }
+    }
+    found
+}

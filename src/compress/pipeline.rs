@@ -1,0 +1,406 @@
+//! One run of `compress`, stage by stage.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use super::budget::{self, Budget, Selection};
+use super::fit::{Fit, NORM};
+use super::objective::{self, Objective};
+use super::samples::Samples;
+use super::settings::{Circumstances, Settings};
+use super::structure::Structure;
+use super::{CompressError, Event, Method, Observer, Plan, evaluate};
+
+use crate::cost::CostModel;
+use crate::data::{self, Dataset};
+use crate::engine::{Engine, LoadOptions, Source};
+use crate::ir::{Model, Storage};
+use crate::report::{CompressReport, ModelFigures, TargetFigures, Verified};
+use crate::safe::{GroupProjection, View};
+use crate::shrink::{expand, shrink};
+use crate::tensor::Tensor;
+
+/// Batches of real data that the result is verified on.
+const VERIFY_BATCHES: usize = 2;
+/// Samples of such a batch.
+const VERIFY_SAMPLES: usize = 16;
+
+/// Runs `plan`. `stop` may be set from another thread.
+///
+/// # Errors
+/// See [`CompressError`]; no file is left behind then.
+pub fn compress(
+    plan: &Plan,
+    observer: &mut dyn Observer,
+    stop: &AtomicBool,
+) -> Result<CompressReport, CompressError> {
+    let start = Instant::now();
+    let mut notes: Vec<String> = Vec::new();
+    for path in [Some(&plan.output), plan.emit_masked.as_ref()].into_iter().flatten() {
+        crate::ir::check_writable(path, plan.force)?;
+    }
+    observer.event(Event::Stage("reading the model"));
+    let model = Model::read(&plan.model)?;
+    let found = crate::engine::discover(&plan.discovery)?;
+    let engine = &*found.engine;
+    if let Some(note) = found.note {
+        observer.event(Event::Note(note));
+    }
+    observer.event(Event::Stage("tracing shapes and finding groups"));
+    let structure = Structure::of(model, engine, &plan.load, &plan.shapes)?;
+    let cost = CostModel::new(structure.model(), &structure.trace.facts, structure.trace.samples);
+    let held = structure.held(&plan.exclude);
+    let budget =
+        Budget::new(&cost, &structure.analysis, &structure.groups, plan.target, &held, plan.round_to);
+    let (train, val) = open_data(plan, &structure)?;
+    let run = Run {
+        plan,
+        engine,
+        structure: &structure,
+        budget: &budget,
+        val: val.as_ref().or(train.as_ref()),
+        stop,
+    };
+    let first = run.magnitude_selection()?;
+    run.check_reachable(&first)?;
+    let outcome = run.train(train.as_ref(), first, observer, &mut notes)?;
+    run.finish(outcome, &cost, notes, start, observer)
+}
+
+/// Opens training and validation data.
+fn open_data(
+    plan: &Plan,
+    structure: &Structure,
+) -> Result<(Option<Dataset>, Option<Dataset>), CompressError> {
+    let Some(path) = &plan.data else { return Ok((None, None)) };
+    let graph = &structure.model().graph;
+    let inputs = objective::input_specs(graph, &structure.trace);
+    let mut failure = None;
+    for spec in objective::target_specs(graph, &structure.trace, plan.loss) {
+        match data::open_both(path, plan.val.as_deref(), &inputs, Some(&spec), &plan.data_options) {
+            Ok((train, val)) => return Ok((Some(train), val)),
+            Err(error) => failure = failure.or(Some(error)),
+        }
+    }
+    match failure {
+        Some(error) => Err(error.into()),
+        None => {
+            let (train, val) = data::open_both(path, plan.val.as_deref(), &inputs, None, &plan.data_options)?;
+            Ok((Some(train), val))
+        }
+    }
+}
+
+/// What training, or the choice by magnitude alone, ends with.
+struct Outcome {
+    small: Model,
+    selection: Selection,
+    objective: Option<Objective>,
+    fitted: Option<(crate::report::TrainFigures, Vec<crate::report::Epoch>)>,
+    batch: usize,
+    samples: Samples,
+}
+
+struct Run<'a> {
+    plan: &'a Plan,
+    engine: &'a dyn Engine,
+    structure: &'a Structure,
+    budget: &'a Budget<'a>,
+    val: Option<&'a Dataset>,
+    stop: &'a AtomicBool,
+}
+
+impl Run<'_> {
+    /// The selection by the size of the weights as they are.
+    fn magnitude_selection(&self) -> Result<Selection, CompressError> {
+        let (ids, mut tensors) = self.structure.weights()?;
+        let failed = crate::safe::TrainError::Safe;
+        let groups = self.structure.groups_over(&ids).map_err(failed)?;
+        let projection = GroupProjection::<f32, _>::new(groups, NORM, |_: &[f64]| Vec::new());
+        let views: Vec<View<'_, f32>> = tensors
+            .iter_mut()
+            .enumerate()
+            .map(|(index, tensor)| {
+                let (dims, values) = tensor.parts_mut();
+                let values = <f32 as crate::tensor::Element>::slice_mut(values).unwrap_or_default();
+                View { index, dims, values }
+            })
+            .collect();
+        let scores = projection.score(&views).map_err(failed)?;
+        Ok(self.budget.select(&scores))
+    }
+
+    fn check_reachable(&self, selection: &Selection) -> Result<(), CompressError> {
+        let target = self.plan.target;
+        if selection.share <= target.share {
+            return Ok(());
+        }
+        Err(CompressError::Unreachable {
+            quantity: target.quantity.name(),
+            target: target.share,
+            smallest: self.budget.smallest_share(),
+            groups: self.budget.free().iter().filter(|free| **free).count(),
+            approximate: self.structure.approximate_families(),
+            unknown: self
+                .structure
+                .analysis
+                .unknown()
+                .iter()
+                .map(|(node, reason)| format!("{}: {reason}", self.structure.model().graph.describe(*node)))
+                .collect(),
+        })
+    }
+
+    fn train(
+        &self,
+        train: Option<&Dataset>,
+        first: Selection,
+        observer: &mut dyn Observer,
+        notes: &mut Vec<String>,
+    ) -> Result<Outcome, CompressError> {
+        let (plan, structure) = (self.plan, self.structure);
+        let graph = &structure.model().graph;
+        let samples = match train {
+            Some(data) => {
+                observer.event(Event::Note(data.describe()));
+                Samples::Data(data.clone())
+            }
+            None => {
+                let note =
+                    "no data were given: accuracy is not measured, and weights are trained on made-up inputs";
+                notes.push(note.to_owned());
+                Samples::synthetic(self.engine, &plan.load, structure, plan.seed)?
+            }
+        };
+        let batch_normalised = !crate::ops::running_statistics(graph).is_empty();
+        let trainable = crate::autodiff::trainable_initializers(graph, &structure.trace.facts);
+        let mut about = Circumstances {
+            samples: samples.per_epoch(32),
+            real_data: samples.is_real(),
+            batch_normalised,
+            fixed_batch: (!structure.trace.free_batch).then_some(structure.trace.samples),
+            sparsifies: plan.method == Method::Safe,
+        };
+        let mut settings = Settings::choose(plan, &structure.trace, about);
+        if !samples.is_real() {
+            about.samples = samples.per_epoch(settings.batch);
+            settings = Settings::choose(plan, &structure.trace, about);
+        }
+        if trainable.is_empty() && settings.epochs > 0 {
+            if plan.training.epochs.is_some() {
+                return Err(CompressError::Loss(
+                    "the model has no float weights that can be trained".to_owned(),
+                ));
+            }
+            notes.push(
+                "the model has no weights that can be trained: it was pruned by magnitude only".to_owned(),
+            );
+            settings.epochs = 0;
+        }
+        if let Some(data) = train {
+            data::check(data, settings.batch)?;
+        }
+        if let Some(val) = self.val {
+            data::check(val, 1)?;
+        }
+        let outputs = self.dense_outputs()?;
+        let target = train.filter(|data| data.has_target()).and_then(Dataset::target_dtype);
+        if settings.epochs == 0 {
+            let objective = target
+                .map(|_| objective::choose(graph, &structure.trace, plan.loss, target, &outputs))
+                .transpose()?;
+            let survivors = structure.groups.survivors(&structure.analysis, &first.removed);
+            let small = shrink(&structure.prepared, &structure.trace.facts, &survivors)?;
+            return Ok(Outcome {
+                small,
+                selection: first,
+                objective,
+                fitted: None,
+                batch: settings.batch,
+                samples,
+            });
+        }
+        let objective = objective::choose(graph, &structure.trace, plan.loss, target, &outputs)?;
+        observer.event(Event::Note(format!("loss: {}", objective.text)));
+        observer.event(Event::Note(format!(
+            "{} epochs of {} samples in batches of {}; {}",
+            settings.epochs, about.samples, settings.batch, settings.text
+        )));
+        let measure = |model: &Model| Ok(self.measure(model, Some(&objective), settings.batch)?.1);
+        let fit = Fit {
+            plan,
+            engine: self.engine,
+            load: plan.load,
+            structure,
+            budget: self.budget,
+            objective: &objective,
+            settings: &settings,
+            samples: &samples,
+            stop: self.stop,
+            measure: &measure,
+        };
+        let fitted = fit.run(first, observer)?;
+        notes.extend(fitted.notes);
+        let (small, selection, batch) = (fitted.small, fitted.selection, settings.batch);
+        let fitted = Some((fitted.figures, fitted.history));
+        Ok(Outcome { small, selection, objective: Some(objective), fitted, batch, samples })
+    }
+
+    fn dense_outputs(&self) -> Result<Vec<Tensor>, CompressError> {
+        let bytes = self.structure.model().to_bytes()?;
+        let mut session = self.engine.load(Source::Bytes(&bytes), &self.plan.load)?;
+        let inputs: Vec<(&str, &Tensor)> =
+            self.structure.trace.inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+        Ok(session.run(&inputs)?)
+    }
+
+    /// Loss and accuracy on the validation data, where there are labels.
+    fn measure(
+        &self,
+        model: &Model,
+        objective: Option<&Objective>,
+        batch: usize,
+    ) -> Result<(Option<f64>, Option<f64>), CompressError> {
+        let (Some(data), Some(objective)) = (self.val, objective) else { return Ok((None, None)) };
+        if !data.has_target() {
+            return Ok((None, None));
+        }
+        let bytes = model.to_bytes()?;
+        let load = LoadOptions { optimize: true, ..self.plan.load };
+        let mut session = self.engine.load(Source::Bytes(&bytes), &load)?;
+        let result =
+            evaluate(&mut *session, data, objective.output, objective.class_axis.unwrap_or(0), batch)?;
+        Ok((result.loss, result.accuracy))
+    }
+
+    fn finish(
+        &self,
+        outcome: Outcome,
+        cost: &CostModel<'_>,
+        mut notes: Vec<String>,
+        start: Instant,
+        observer: &mut dyn Observer,
+    ) -> Result<CompressReport, CompressError> {
+        let (plan, structure) = (self.plan, self.structure);
+        let survivors = structure.groups.survivors(&structure.analysis, &outcome.selection.removed);
+        let masked = expand(&structure.prepared, &survivors, &outcome.small)?;
+        let mut small = outcome.small;
+        structure.prepared.merge_copies(&mut small.graph);
+        let verified = if plan.verify {
+            observer.event(Event::Stage("verifying: masked dense model against small model"));
+            Some(self.verify(&masked, &small, &outcome.samples)?)
+        } else {
+            notes.push("the result was not verified".to_owned());
+            None
+        };
+        observer.event(Event::Stage("measuring dense and small model"));
+        let batch = outcome.batch;
+        let (dense_loss, dense_accuracy) =
+            self.measure(structure.model(), outcome.objective.as_ref(), batch)?;
+        let (small_loss, small_accuracy) = self.measure(&small, outcome.objective.as_ref(), batch)?;
+        let latency = self.latency(&small);
+        let (dense_cost, small_cost) = (cost.dense(), cost.after(&survivors));
+        if let Some(path) = &plan.emit_masked {
+            masked.write(path, Storage::Auto, plan.force)?;
+        }
+        let written = small.write(&plan.output, Storage::Auto, plan.force);
+        if written.is_err()
+            && let Some(path) = &plan.emit_masked
+        {
+            let _ = std::fs::remove_file(path);
+        }
+        let small_bytes = written?;
+        let reached = outcome.selection.share;
+        if !self.budget.met(reached) {
+            notes.push(format!(
+                "{} of {} are left, more than {} % below the target: the groups are too coarse to come closer",
+                reached,
+                plan.target.quantity.name(),
+                budget::SLACK * 100.0
+            ));
+        }
+        let (train, history) =
+            outcome.fitted.map_or((None, Vec::new()), |(train, history)| (Some(train), history));
+        Ok(CompressReport {
+            model: plan.model.display().to_string(),
+            output: plan.output.display().to_string(),
+            dense: ModelFigures {
+                macs: dense_cost.macs,
+                params: dense_cost.params,
+                bytes: file_bytes(&plan.model, structure.model()),
+                accuracy: dense_accuracy,
+                loss: dense_loss,
+                latency_ms: latency.map(|latency| latency.first_ms),
+            },
+            small: ModelFigures {
+                macs: small_cost.macs,
+                params: small_cost.params,
+                bytes: small_bytes,
+                accuracy: small_accuracy,
+                loss: small_loss,
+                latency_ms: latency.map(|latency| latency.second_ms),
+            },
+            target: TargetFigures {
+                quantity: plan.target.quantity.name().to_owned(),
+                share: plan.target.share,
+            },
+            reached,
+            target_met: self.budget.met(reached),
+            verified,
+            groups: structure.groups.len(),
+            groups_removed: outcome.selection.removed.iter().filter(|removed| **removed).count(),
+            method: match plan.method {
+                Method::Safe => "safe",
+                Method::Magnitude => "magnitude",
+            }
+            .to_owned(),
+            engine: format!("{} {}", self.engine.name(), self.engine.version()),
+            seed: plan.seed,
+            seconds: start.elapsed().as_secs_f64(),
+            train,
+            history,
+            notes,
+        })
+    }
+
+    fn verify(&self, masked: &Model, small: &Model, samples: &Samples) -> Result<Verified, CompressError> {
+        let mut inputs = vec![self.structure.trace.inputs.clone()];
+        let real = samples.is_real();
+        if let Some(data) = self.val.filter(|_| real) {
+            let fixed = (!self.structure.trace.free_batch).then_some(self.structure.trace.samples);
+            let batch = fixed.unwrap_or(VERIFY_SAMPLES).min(data.len().max(1));
+            let real_samples = Samples::Data(data.clone()).plain(batch, VERIFY_BATCHES, self.plan.seed)?;
+            let names = self.structure.trace.inputs.iter().map(|(name, _)| name);
+            inputs.extend(
+                real_samples
+                    .into_iter()
+                    .map(|batch| names.clone().cloned().zip(batch.inputs).collect::<Vec<_>>()),
+            );
+        }
+        let verified = crate::verify::compare(self.engine, &self.plan.load, masked, small, &inputs, real)?;
+        if crate::verify::holds(&verified) { Ok(verified) } else { Err(CompressError::Differs(verified)) }
+    }
+
+    /// Latency of one sample; nothing where a model does not run alone.
+    fn latency(&self, small: &Model) -> Option<crate::bench::Latency> {
+        let graph = &self.structure.model().graph;
+        let shapes = crate::trace::InputShapes::new(graph, &self.plan.shapes).ok()?;
+        let one = crate::trace::Probe::new(graph, &shapes.with_batch(1), 0).ok()?;
+        let (dense, small) = (self.structure.model().to_bytes().ok()?, small.to_bytes().ok()?);
+        let (dense, small) = (Source::Bytes(&dense), Source::Bytes(&small));
+        crate::bench::paired_latency(self.engine, &self.plan.load, dense, small, &one.tensors).ok()
+    }
+}
+
+/// Bytes of a model file and its external data.
+fn file_bytes(path: &Path, model: &Model) -> u64 {
+    let file = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    let external: u64 = model
+        .graph
+        .initializers()
+        .filter(|(_, tensor)| tensor.is_external())
+        .map(|(_, tensor)| tensor.bytes())
+        .sum();
+    file + external
+}

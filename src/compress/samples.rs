@@ -1,0 +1,144 @@
+//! Batches for training: from data, or made up when there are none.
+
+use super::CompressError;
+use super::structure::Structure;
+use crate::data::{Batch, DataError, Dataset, InputSpec, Loader, LoaderOptions, synthetic};
+use crate::engine::{Engine, LoadOptions, Source};
+use crate::tensor::Tensor;
+
+/// Batches of one epoch of made-up samples.
+const SYNTHETIC_BATCHES: usize = 64;
+/// Standard deviations that made-up inputs may have.
+const SPREADS: [f64; 7] = [0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 64.0];
+/// Samples on which a spread is judged.
+const JUDGED: usize = 16;
+
+/// Where samples come from.
+#[derive(Debug)]
+pub(super) enum Samples {
+    /// Real data.
+    Data(Dataset),
+    /// Random values of the model's input types.
+    Synthetic {
+        /// The inputs.
+        inputs: Vec<InputSpec>,
+        /// What they are drawn from.
+        options: synthetic::SyntheticOptions,
+    },
+}
+
+impl Samples {
+    /// Made-up samples for a model. Where the model keeps statistics of its activations, the spread of the inputs is
+    /// the one of [`SPREADS`] whose activations come closest to them.
+    pub(super) fn synthetic(
+        engine: &dyn Engine,
+        load: &LoadOptions,
+        structure: &Structure,
+        seed: u64,
+    ) -> Result<Self, CompressError> {
+        let model = structure.model();
+        let inputs = super::objective::input_specs(&model.graph, &structure.trace);
+        let mut best: Option<(f64, f64)> = None;
+        for std in SPREADS {
+            let options = synthetic::SyntheticOptions { std, seed, ..synthetic::SyntheticOptions::default() };
+            let Some(distance) = distance(engine, load, structure, &inputs, &options)? else { break };
+            if best.is_none_or(|(least, _)| distance < least) {
+                best = Some((distance, std));
+            }
+        }
+        let std = best.map_or(1.0, |(_, std)| std);
+        let options = synthetic::SyntheticOptions { std, seed, ..synthetic::SyntheticOptions::default() };
+        Ok(Self::Synthetic { inputs, options })
+    }
+
+    /// Samples of an epoch, in batches of about `batch`.
+    pub(super) fn per_epoch(&self, batch: usize) -> usize {
+        match self {
+            Self::Data(data) => data.len(),
+            Self::Synthetic { .. } => SYNTHETIC_BATCHES * batch,
+        }
+    }
+
+    pub(super) fn is_real(&self) -> bool {
+        matches!(self, Self::Data(_))
+    }
+
+    /// The batches of one epoch, shuffled and augmented for training, or plain.
+    pub(super) fn epoch(
+        &self,
+        batch: usize,
+        epoch: usize,
+        seed: u64,
+        training: bool,
+    ) -> Box<dyn Iterator<Item = Result<Batch, DataError>> + '_> {
+        match self {
+            Self::Data(data) => {
+                let mut options = LoaderOptions::training(batch, seed);
+                options.augment = training;
+                Box::new(Loader::new(data.clone(), options).epoch(epoch as u64))
+            }
+            Self::Synthetic { inputs, options } => {
+                let first = (epoch * SYNTHETIC_BATCHES) as u64;
+                Box::new(
+                    (first..first + SYNTHETIC_BATCHES as u64)
+                        .map(move |number| synthetic::batch(inputs, batch, number, options)),
+                )
+            }
+        }
+    }
+
+    /// Some plain batches, the same ones every time: for statistics and for verification.
+    pub(super) fn plain(&self, batch: usize, count: usize, seed: u64) -> Result<Vec<Batch>, CompressError> {
+        let batches: Result<Vec<Batch>, DataError> = self.epoch(batch, 0, seed, false).take(count).collect();
+        Ok(batches?)
+    }
+}
+
+/// How far the statistics of made-up inputs are from those that the model keeps: the mean over all channels of the
+/// squared distance of the means in standard deviations, and of the squared logarithm of the ratio of the standard
+/// deviations. Nothing for a model that keeps none, or that does not run so.
+fn distance(
+    engine: &dyn Engine,
+    load: &LoadOptions,
+    structure: &Structure,
+    inputs: &[InputSpec],
+    options: &synthetic::SyntheticOptions,
+) -> Result<Option<f64>, CompressError> {
+    let mut model = structure.model().clone();
+    let mut facts = structure.trace.facts.clone();
+    let opset = model.opset("").unwrap_or(0);
+    let statistics = crate::ops::use_batch_statistics(&mut model.graph, &mut facts, opset);
+    if statistics.is_empty() {
+        return Ok(None);
+    }
+    let fixed = (!structure.trace.free_batch).then_some(structure.trace.samples);
+    let batch = synthetic::batch(inputs, fixed.unwrap_or(JUDGED), 0, options)?;
+    model.graph.set_outputs(statistics.iter().map(|statistic| statistic.updated).collect());
+    crate::ir::drop_unused(&mut model.graph);
+    let bytes = model.to_bytes()?;
+    let Ok(mut session) = engine.load(Source::Bytes(&bytes), load) else { return Ok(None) };
+    let given: Vec<(&str, &Tensor)> =
+        structure.trace.inputs.iter().map(|(name, _)| name.as_str()).zip(&batch.inputs).collect();
+    let Ok(outputs) = session.run(&given) else { return Ok(None) };
+    let (mut sum, mut count) = (0.0, 0_usize);
+    for (pair, outputs) in statistics.chunks(2).zip(outputs.chunks(2)) {
+        let [mean, variance] = pair else { continue };
+        let old = |id| structure.model().graph.value(id).initializer()?.tensor().ok()?.to_f64().ok();
+        let (Some(old_mean), Some(old_variance)) = (old(mean.running), old(variance.running)) else {
+            continue;
+        };
+        let (Ok(new_mean), Ok(new_variance)) = (outputs[0].to_f64(), outputs[1].to_f64()) else { continue };
+        for channel in 0..old_mean.len().min(new_mean.len()) {
+            let own = |new: f64, old: f64, momentum: f32| {
+                let momentum = f64::from(momentum);
+                (new - momentum * old) / (1.0 - momentum).max(1e-6)
+            };
+            let shift = own(new_mean[channel], old_mean[channel], mean.momentum) - old_mean[channel];
+            let spread = own(new_variance[channel], old_variance[channel], variance.momentum).max(1e-12);
+            let kept = old_variance[channel].max(1e-12);
+            sum += shift * shift / kept + (spread / kept).ln().powi(2) / 4.0;
+            count += 1;
+        }
+    }
+    Ok((count > 0).then(|| sum / count as f64))
+}

@@ -1,0 +1,111 @@
+//! Settings of training that were not given, chosen from the model and the data.
+
+use super::{Optimizer, Plan};
+use crate::safe::Base;
+use crate::trace::Trace;
+
+/// All settings of training.
+#[derive(Debug, Clone)]
+pub(super) struct Settings {
+    pub(super) epochs: usize,
+    pub(super) batch: usize,
+    pub(super) base: Base,
+    pub(super) learning_rate: f64,
+    pub(super) radius: f64,
+    pub(super) penalty: f64,
+    pub(super) dual_interval: usize,
+    /// Optimiser steps of all epochs.
+    pub(super) total_steps: usize,
+    /// Steps after which the model is cut.
+    pub(super) sparsify_steps: usize,
+    pub(super) warmup_steps: usize,
+    /// In words.
+    pub(super) text: String,
+}
+
+/// What the choice depends on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Circumstances {
+    /// Samples of an epoch.
+    pub(super) samples: usize,
+    /// Whether the samples are real.
+    pub(super) real_data: bool,
+    /// Whether the model normalises over the batch.
+    pub(super) batch_normalised: bool,
+    /// The batch size that the model fixes.
+    pub(super) fixed_batch: Option<usize>,
+    /// Whether training has a phase in which the dense model is driven towards the budget.
+    pub(super) sparsifies: bool,
+}
+
+/// Share of the steps that drive the dense model towards the budget; the others train what is left.
+const SPARSIFY: f64 = 0.3;
+/// Share of the steps in which the learning rate rises.
+const WARMUP: f64 = 0.03;
+/// Bytes that the activations of a batch may take, forward and backward.
+const ACTIVATIONS: f64 = 3e9;
+/// How much of the distance to the split variable the penalty alone would take away while the dense model is
+/// trained, as a power of e.
+const PULL: f64 = 4.0;
+
+impl Settings {
+    pub(super) fn choose(plan: &Plan, trace: &Trace, about: Circumstances) -> Self {
+        let given = &plan.training;
+        let epochs = given.epochs.unwrap_or(if about.real_data { 10 } else { 4 });
+        let batch = about.fixed_batch.or(given.batch).unwrap_or_else(|| default_batch(trace, about.samples));
+        let batch = batch.clamp(1, about.samples.max(1));
+        let steps_per_epoch = (about.samples / batch).max(1);
+        let total_steps = epochs * steps_per_epoch;
+        let sparsify_steps =
+            if about.sparsifies { ((total_steps as f64 * SPARSIFY).round() as usize).max(1) } else { 0 };
+        let optimizer =
+            given.optimizer.unwrap_or(if about.batch_normalised { Optimizer::Sgd } else { Optimizer::Adam });
+        let momentum = given.momentum.unwrap_or(0.9);
+        let (base, learning_rate, gain, name) = match optimizer {
+            Optimizer::Sgd => {
+                let weight_decay = given.weight_decay.unwrap_or(5e-4);
+                let rate = given.learning_rate.unwrap_or(0.05 * (batch as f64 / 128.0).min(1.0));
+                let base = Base::Sgd { momentum, nesterov: true, weight_decay };
+                (base, rate, 1.0 / (1.0 - momentum).max(1e-3), "SGD with Nesterov momentum")
+            }
+            Optimizer::Adam => {
+                let weight_decay = given.weight_decay.unwrap_or(1e-2);
+                let rate = given.learning_rate.unwrap_or(1e-3);
+                (Base::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay }, rate, 1.0, "Adam")
+            }
+        };
+        let radius = given.radius.unwrap_or(0.05);
+        // The penalty rises as half a cosine, so its mean is half of its peak.
+        let reach = 0.5 * sparsify_steps as f64 * learning_rate * gain;
+        let penalty = given.penalty.unwrap_or(if reach > 0.0 { (PULL / reach).min(1.0) } else { 0.0 });
+        let dual_interval = given.dual_interval.unwrap_or((sparsify_steps / 32).clamp(1, 32));
+        let warmup_steps = (total_steps as f64 * WARMUP) as usize;
+        let text = format!(
+            "{name}, learning rate {learning_rate}, rho {radius}, lambda {penalty:.2e}, dual update every {dual_interval} steps"
+        );
+        Self {
+            epochs,
+            batch,
+            base,
+            learning_rate,
+            radius,
+            penalty,
+            dual_interval,
+            total_steps,
+            sparsify_steps,
+            warmup_steps,
+            text,
+        }
+    }
+}
+
+fn default_batch(trace: &Trace, samples: usize) -> usize {
+    let by_samples = match samples {
+        20_000.. => 128,
+        4_000..20_000 => 64,
+        _ => 32,
+    };
+    let activations = trace.activation_elements() as f64 * 4.0 * 3.0 / trace.samples as f64;
+    let by_memory = (ACTIVATIONS / activations.max(1.0)) as usize;
+    by_samples.min(by_memory.max(1))
+}

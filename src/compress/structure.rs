@@ -1,0 +1,92 @@
+//! The model as the run works on it: prepared, traced, its groups found.
+
+use super::CompressError;
+use crate::deps::{Analysis, Exactness, Groups, analyze};
+use crate::engine::{Engine, LoadOptions};
+use crate::ir::{Model, ValueId};
+use crate::safe;
+use crate::shrink::{Prepared, prepare};
+use crate::tensor::DType;
+use crate::trace::{InputShapes, Trace, trace};
+
+/// A model and what is known of it.
+#[derive(Debug)]
+pub(super) struct Structure {
+    pub(super) prepared: Prepared,
+    pub(super) trace: Trace,
+    pub(super) analysis: Analysis,
+    pub(super) groups: Groups,
+}
+
+impl Structure {
+    pub(super) fn of(
+        model: Model,
+        engine: &dyn Engine,
+        load: &LoadOptions,
+        shapes: &[(String, Vec<usize>)],
+    ) -> Result<Self, CompressError> {
+        let shapes = InputShapes::new(&model.graph, shapes).map_err(crate::trace::TraceError::Shape)?;
+        let prepared = prepare(model);
+        let trace = trace(&prepared.model, engine, load, &shapes)?;
+        let mut analysis = analyze(&prepared.model, &trace.facts);
+        let groups = Groups::collect(&prepared.model.graph, &mut analysis);
+        Ok(Self { prepared, trace, analysis, groups })
+    }
+
+    pub(super) fn model(&self) -> &Model {
+        &self.prepared.model
+    }
+
+    /// Families that a pattern holds back: by the name of a member, or of a node that reads one.
+    pub(super) fn held(&self, patterns: &[regex::Regex]) -> Vec<bool> {
+        let graph = &self.model().graph;
+        let consumers = graph.consumers();
+        let named = |value: ValueId| {
+            let nodes = consumers[value.index()].iter().map(|&(node, _)| graph.node(node).name.as_str());
+            let names: Vec<&str> = nodes.chain([graph.value(value).name()]).collect();
+            patterns.iter().any(|pattern| names.iter().any(|name| pattern.is_match(name)))
+        };
+        let held = |family: &crate::deps::Family| {
+            family
+                .members
+                .iter()
+                .any(|member| member.role == crate::deps::Role::Producer && named(member.value))
+        };
+        self.groups.families().iter().map(held).collect()
+    }
+
+    /// Why a family is left alone by default, for each one that is.
+    pub(super) fn approximate_families(&self) -> usize {
+        self.groups.families().iter().filter(|family| family.exactness != Exactness::Exact).count()
+    }
+
+    /// The groups over the given tensors, numbered by their place in `tensors`.
+    pub(super) fn groups_over(&self, tensors: &[ValueId]) -> Result<safe::Groups, safe::SafeError> {
+        let axes = self
+            .groups
+            .axes()
+            .iter()
+            .filter_map(|axis| {
+                let tensor = tensors.iter().position(|&id| id == axis.member.value)?;
+                Some(safe::AxisGroups::new(tensor, axis.member.axis, &axis.groups))
+            })
+            .collect();
+        safe::Groups::new(self.groups.len(), axes)
+    }
+
+    /// The float tensors that groups are scored by, with their values in single precision.
+    pub(super) fn weights(&self) -> Result<(Vec<ValueId>, Vec<crate::tensor::Tensor>), CompressError> {
+        let graph = &self.model().graph;
+        let statistics = crate::ops::running_statistics(graph);
+        let mut ids = Vec::new();
+        let mut tensors = Vec::new();
+        for (id, tensor) in graph.initializers() {
+            let float = tensor.dtype().is_some_and(DType::is_float) && !tensor.dims().is_empty();
+            if float && !statistics.contains(&id) {
+                ids.push(id);
+                tensors.push(tensor.tensor()?.cast_float(DType::F32));
+            }
+        }
+        Ok((ids, tensors))
+    }
+}

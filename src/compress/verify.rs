@@ -1,0 +1,111 @@
+//! Two model files held against each other.
+
+use std::path::PathBuf;
+
+use super::tool::{Runtime, ToolError, input_specs};
+use crate::data::synthetic::{self, SyntheticOptions};
+use crate::data::{DataOptions, InputSpec, Part, open};
+use crate::engine::discover;
+use crate::ir::Model;
+use crate::report::VerifyReport;
+use crate::tensor::Tensor;
+use crate::trace::{InputShapes, Probe};
+use crate::verify::{VerifyError, compare, holds};
+
+/// What `verify` is asked to do.
+#[derive(Debug, Clone)]
+pub struct VerifyPlan {
+    /// The model that is taken for right: the masked one.
+    pub dense: PathBuf,
+    /// The model that shall compute the same.
+    pub small: PathBuf,
+    /// Data to run both on; nothing for random inputs.
+    pub data: Option<PathBuf>,
+    /// How data are read.
+    pub data_options: DataOptions,
+    /// The difference that is allowed; nothing for [`crate::verify::TOLERANCE`].
+    pub tolerance: Option<f64>,
+    /// Shapes of inputs and sizes of named dimensions.
+    pub shapes: Vec<(String, Vec<usize>)>,
+    /// The engine.
+    pub runtime: Runtime,
+}
+
+/// Samples of the data that are compared.
+const SAMPLES: usize = 64;
+/// Samples in a run.
+const BATCH: usize = 16;
+/// Runs on random inputs, each from a seed of its own.
+const SEEDS: u64 = 4;
+
+type Inputs = Vec<(String, Tensor)>;
+
+/// Runs `verify`. The report says whether the difference is within the tolerance.
+///
+/// # Errors
+/// When a model or the data cannot be read, or the models cannot be compared.
+pub fn verify(plan: &VerifyPlan) -> Result<VerifyReport, ToolError> {
+    let dense = Model::read(&plan.dense)?;
+    let small = Model::read(&plan.small)?;
+    let engine = discover(&plan.runtime.discovery)?.engine;
+    let run = |samples: &[Inputs]| {
+        compare(&*engine, &plan.runtime.load, &dense, &small, samples, plan.data.is_some())
+    };
+    let mut verified = match &plan.data {
+        Some(path) => {
+            let inputs = input_specs(&dense.graph)?;
+            let data = open(path, Part::Val, &inputs, None, &plan.data_options)?;
+            run(&real(&inputs, &data)?)?
+        }
+        None => {
+            let shapes = InputShapes::new(&dense.graph, &plan.shapes)?;
+            match run(&random(&dense, &shapes)?) {
+                // Some files declare a free batch and then fix it inside.
+                Err(VerifyError::Run { model, source }) => run(&random(&dense, &shapes.with_batch(1))?)
+                    .map_err(|_| VerifyError::Run { model, source })?,
+                result => result?,
+            }
+        }
+    };
+    verified.tolerance = plan.tolerance.unwrap_or(verified.tolerance);
+    Ok(VerifyReport {
+        dense: plan.dense.display().to_string(),
+        small: plan.small.display().to_string(),
+        holds: holds(&verified),
+        verified,
+    })
+}
+
+/// The first samples of the data, in full batches where the model's batch is fixed.
+fn real(specs: &[InputSpec], data: &crate::data::Dataset) -> Result<Vec<Inputs>, ToolError> {
+    let fixed = specs.iter().find_map(|spec| spec.dims.first().copied().flatten());
+    let batch = fixed.unwrap_or(BATCH).max(1);
+    let positions: Vec<usize> = (0..data.len().min(SAMPLES.max(batch))).collect();
+    positions
+        .chunks(batch)
+        .filter(|chunk| fixed.is_none() || chunk.len() == batch)
+        .map(|chunk| {
+            let samples = data.batch(chunk, None)?;
+            Ok(specs.iter().map(|spec| spec.name.clone()).zip(samples.inputs).collect())
+        })
+        .collect()
+}
+
+fn random(model: &Model, shapes: &InputShapes) -> Result<Vec<Inputs>, ToolError> {
+    let probe = Probe::new(&model.graph, shapes, 0)?;
+    let specs: Vec<InputSpec> = probe
+        .tensors
+        .iter()
+        .map(|(name, tensor)| InputSpec {
+            name: name.clone(),
+            dtype: tensor.dtype(),
+            dims: tensor.dims().iter().map(|&dim| Some(dim)).collect(),
+        })
+        .collect();
+    (0..SEEDS)
+        .map(|number| {
+            let samples = synthetic::batch(&specs, 1, number, &SyntheticOptions::default())?;
+            Ok(specs.iter().map(|spec| spec.name.clone()).zip(samples.inputs).collect())
+        })
+        .collect()
+}

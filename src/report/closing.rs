@@ -1,0 +1,70 @@
+//! The closing table of a run.
+
+use std::fmt::{self, Display, Formatter};
+
+use super::table::Table;
+use super::units::{bytes, count, milliseconds, percent, seconds};
+use super::{CompressReport, ModelFigures};
+
+/// A row of the table: its name, a figure of a model as a number, and that number in words.
+type Row = (&'static str, fn(&ModelFigures) -> Option<f64>, fn(f64) -> String);
+
+/// The rows, in order. A row that either model has no figure for is left out.
+const ROWS: [Row; 6] = [
+    ("MACs", |model| Some(model.macs as f64), |value| count(value as u64)),
+    ("parameters", |model| Some(model.params as f64), |value| count(value as u64)),
+    ("file", |model| Some(model.bytes as f64), |value| bytes(value as u64)),
+    ("accuracy", |model| model.accuracy, percent),
+    ("loss", |model| model.loss, |value| format!("{value:.4}")),
+    ("latency", |model| model.latency_ms, milliseconds),
+];
+
+impl Display for CompressReport {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(formatter, "{} -> {}", self.model, self.output)?;
+        writeln!(formatter)?;
+        let mut table = Table::new(1, &["", "dense", "small", "small/dense"]);
+        for (name, figure, words) in ROWS {
+            if let (Some(dense), Some(small)) = (figure(&self.dense), figure(&self.small)) {
+                let ratio = if dense == 0.0 { "-".to_owned() } else { format!("{:.3}", small / dense) };
+                table.row(vec![name.to_owned(), words(dense), words(small), ratio]);
+            }
+        }
+        writeln!(formatter, "{table}")?;
+        writeln!(
+            formatter,
+            "target    {} of the {} kept, {} reached{}",
+            percent(self.target.share),
+            self.target.quantity,
+            percent(self.reached),
+            if self.target_met { "" } else { ": MISSED" }
+        )?;
+        writeln!(
+            formatter,
+            "cut       {} of {} groups, chosen by {}",
+            self.groups_removed, self.groups, self.method
+        )?;
+        match &self.verified {
+            Some(verified) => {
+                let verdict =
+                    if verified.max_rel_error <= verified.tolerance { "equal" } else { "DIFFERENT" };
+                writeln!(formatter, "verified  {verdict}: {verified}")?;
+            }
+            None => writeln!(formatter, "verified  no (--no-verify)")?,
+        }
+        if let Some(train) = &self.train {
+            let step =
+                train.ms_per_step.map(|time| format!(", {} a step", milliseconds(time))).unwrap_or_default();
+            writeln!(
+                formatter,
+                "training  {} steps of {} samples{step}; {}; {}",
+                train.steps, train.batch, train.loss, train.optimizer
+            )?;
+        }
+        writeln!(formatter, "run       {} on {}, seed {}", seconds(self.seconds), self.engine, self.seed)?;
+        for note in &self.notes {
+            writeln!(formatter, "note: {note}")?;
+        }
+        Ok(())
+    }
+}

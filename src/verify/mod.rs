@@ -1,0 +1,247 @@
+//! The proof of a cut: two models run on the same inputs, and every output of one held against the other.
+//!
+//! Always true here: graph optimisation is off on both sides, so that a difference is the models' own; a value that
+//! is not finite must be the same on both sides; and what could not be compared is an error, never a pass. This
+//! module does not know how the small model was made.
+
+mod difference;
+mod load;
+
+pub use load::{Loaded, load_model};
+
+use std::collections::BTreeSet;
+
+use thiserror::Error;
+
+use crate::engine::{Engine, EngineError, LoadOptions};
+use crate::ir::{IrError, Model};
+use crate::report::{OutputDifference, Verified};
+use crate::tensor::Tensor;
+use difference::Difference;
+
+/// The difference that is allowed, relative to the largest value of the output.
+pub const TOLERANCE: f64 = 1e-4;
+
+/// Why two models could not be compared.
+#[derive(Debug, Error)]
+pub enum VerifyError {
+    /// A model could not be encoded.
+    #[error(transparent)]
+    Ir(#[from] IrError),
+    /// A model does not load or run.
+    #[error("the {model} model does not run")]
+    Run {
+        /// `dense` or `small`.
+        model: &'static str,
+        /// The engine's reason.
+        #[source]
+        source: EngineError,
+    },
+    /// The models do not have the same inputs or outputs.
+    #[error(
+        "the models have different {side}s: only the dense one has {dense:?}, only the small one {small:?}"
+    )]
+    Names {
+        /// `input` or `output`.
+        side: &'static str,
+        /// Names that only the dense model has.
+        dense: Vec<String>,
+        /// Names that only the small model has.
+        small: Vec<String>,
+    },
+    /// An output has another shape or type.
+    #[error("output `{output}`: the dense model gives {dense}, the small one {small}")]
+    Shape {
+        /// The output.
+        output: String,
+        /// Type and dimensions of the dense model's.
+        dense: String,
+        /// Type and dimensions of the small model's.
+        small: String,
+    },
+    /// Nothing was compared.
+    #[error("there is nothing to compare: {0}")]
+    Nothing(&'static str),
+}
+
+/// Runs `dense` and `small` on the same `samples` and measures the difference of every output. Each of `samples` is
+/// one run: input names and tensors. `real_data` says what they are, for the report.
+///
+/// # Errors
+/// When something cannot be run or compared. A difference that is too large is no error: see [`holds`].
+pub fn compare(
+    engine: &dyn Engine,
+    load: &LoadOptions,
+    dense: &Model,
+    small: &Model,
+    samples: &[Vec<(String, Tensor)>],
+    real_data: bool,
+) -> Result<Verified, VerifyError> {
+    if samples.is_empty() {
+        return Err(VerifyError::Nothing("no inputs were given"));
+    }
+    let options = LoadOptions { optimize: false, ..*load };
+    let mut dense = Side::load("dense", engine, &options, dense)?;
+    let mut small = Side::load("small", engine, &options, small)?;
+    same_names("input", &dense.required, &small.required)?;
+    same_names("output", &dense.outputs, &small.outputs)?;
+    let mut differences: Vec<Difference> = vec![Difference::default(); dense.outputs.len()];
+    let mut count = 0;
+    for inputs in samples {
+        let (a, b) = (dense.run(inputs)?, small.run(inputs)?);
+        for ((name, a), difference) in dense.outputs.iter().zip(&a).zip(&mut differences) {
+            let Some(b) = small.outputs.iter().position(|other| other == name).map(|place| &b[place]) else {
+                continue;
+            };
+            if a.dims() != b.dims() || a.dtype() != b.dtype() {
+                let describe = |tensor: &Tensor| format!("{} {:?}", tensor.dtype(), tensor.dims());
+                return Err(VerifyError::Shape {
+                    output: name.clone(),
+                    dense: describe(a),
+                    small: describe(b),
+                });
+            }
+            difference.add(a, b);
+        }
+        count += inputs.first().and_then(|(_, tensor)| tensor.dims().first().copied()).unwrap_or(1);
+    }
+    if differences.iter().all(Difference::is_empty) {
+        return Err(VerifyError::Nothing("the outputs hold no value"));
+    }
+    if differences.iter().all(|difference| difference.finite == 0) {
+        return Err(VerifyError::Nothing("no value of any output is finite; give real data"));
+    }
+    let outputs: Vec<OutputDifference> = dense
+        .outputs
+        .iter()
+        .zip(&differences)
+        .map(|(name, difference)| OutputDifference {
+            name: name.clone(),
+            max_abs_error: difference.gap,
+            max_abs_value: difference.scale,
+            rel_error: difference.relative(),
+        })
+        .collect();
+    Ok(Verified {
+        max_rel_error: outputs.iter().map(|output| output.rel_error).fold(0.0, f64::max),
+        tolerance: TOLERANCE,
+        engine: format!("{} {}", engine.name(), engine.version()),
+        samples: count,
+        real_data,
+        outputs,
+    })
+}
+
+/// Whether the difference is within the tolerance.
+pub fn holds(verified: &Verified) -> bool {
+    verified.max_rel_error <= verified.tolerance
+}
+
+/// One of the two models, loaded.
+struct Side {
+    model: &'static str,
+    loaded: Loaded,
+    required: Vec<String>,
+    outputs: Vec<String>,
+}
+
+impl Side {
+    fn load(
+        name: &'static str,
+        engine: &dyn Engine,
+        options: &LoadOptions,
+        model: &Model,
+    ) -> Result<Self, VerifyError> {
+        let loaded = load_model(engine, options, model)?.map_err(|source| run_error(name, source))?;
+        let inputs = loaded.session.inputs().iter().filter(|port| !port.optional);
+        let required = inputs.map(|port| port.name.clone()).collect();
+        let outputs = loaded.session.outputs().iter().map(|port| port.name.clone()).collect();
+        Ok(Self { model: name, loaded, required, outputs })
+    }
+
+    fn run(&mut self, inputs: &[(String, Tensor)]) -> Result<Vec<Tensor>, VerifyError> {
+        let given: Vec<(&str, &Tensor)> =
+            inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+        self.loaded.session.run(&given).map_err(|source| run_error(self.model, source))
+    }
+}
+
+fn run_error(model: &'static str, source: EngineError) -> VerifyError {
+    VerifyError::Run { model, source }
+}
+
+fn same_names(side: &'static str, dense: &[String], small: &[String]) -> Result<(), VerifyError> {
+    let (first, second): (BTreeSet<&String>, BTreeSet<&String>) =
+        (dense.iter().collect(), small.iter().collect());
+    if first == second {
+        return Ok(());
+    }
+    let only =
+        |a: &BTreeSet<&String>, b: &BTreeSet<&String>| a.difference(b).map(|&name| name.clone()).collect();
+    Err(VerifyError::Names { side, dense: only(&first, &second), small: only(&second, &first) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Choice, Discovery, discover};
+    use crate::ir::{DeclaredDim, NodeSpec};
+    use crate::tensor::DType;
+
+    /// `y = op(x)` and `z = x * factor`, on `x` of two values.
+    fn model(op_type: &str, factor: f32, output: &str) -> Model {
+        let mut model = Model::empty("test", 17);
+        let graph = &mut model.graph;
+        let x = graph.add_value("x");
+        graph.add_input(x, DType::F32, &[DeclaredDim::Free, DeclaredDim::Fixed(2)]);
+        let by = graph.add_initializer("by", &Tensor::scalar(factor));
+        for (name, spec) in [("y", NodeSpec::new(op_type, &[x])), (output, NodeSpec::new("Mul", &[x, by]))] {
+            let value = graph.add(name, spec);
+            graph.declare(value, DType::F32, &[DeclaredDim::Free, DeclaredDim::Fixed(2)]);
+            graph.add_output(value);
+        }
+        model
+    }
+
+    fn compared(a: &Model, b: &Model, x: Vec<f32>) -> Result<Verified, VerifyError> {
+        let engine = discover(&Discovery { engine: Choice::Tract, ..Discovery::default() }).unwrap().engine;
+        let x = Tensor::new(vec![x.len() / 2, 2], x).unwrap();
+        let samples = [vec![("x".to_owned(), x)]];
+        compare(&*engine, &LoadOptions::default(), a, b, &samples, true)
+    }
+
+    #[test]
+    fn differences_are_measured_for_each_output() {
+        let verified =
+            compared(&model("Sqrt", 1.0, "z"), &model("Sqrt", 1.001, "z"), vec![1.0, 4.0, 2.0, 3.0]);
+        let verified = verified.unwrap();
+        assert!(!holds(&verified));
+        assert_eq!(verified.samples, 2);
+        let found: Vec<_> =
+            verified.outputs.iter().map(|output| (output.name.as_str(), output.rel_error)).collect();
+        assert_eq!((found[0].0, found[0].1, found[1].0), ("y", 0.0, "z"));
+        assert!((found[1].1 - 1e-3).abs() < 1e-6, "{}", found[1].1);
+        let near = compared(&model("Sqrt", 1.0, "z"), &model("Sqrt", 1.000_01, "z"), vec![1.0, 4.0]).unwrap();
+        assert!(near.max_rel_error > 0.0 && holds(&near), "{}", near.max_rel_error);
+    }
+
+    #[test]
+    fn values_that_are_not_finite_must_be_the_same() {
+        let x = vec![-1.0, 4.0];
+        let same = compared(&model("Sqrt", 1.0, "z"), &model("Sqrt", 1.0, "z"), x.clone()).unwrap();
+        assert_eq!(same.max_rel_error, 0.0, "NaN on both sides");
+        let other = compared(&model("Sqrt", 1.0, "z"), &model("Abs", 1.0, "z"), x).unwrap();
+        assert_eq!(other.outputs[0].rel_error, f64::INFINITY);
+        assert!(!holds(&other));
+        let nothing =
+            compared(&model("Sqrt", f32::NAN, "z"), &model("Sqrt", f32::NAN, "z"), vec![-1.0, -4.0]);
+        assert!(matches!(nothing, Err(VerifyError::Nothing(_))));
+    }
+
+    #[test]
+    fn names_must_be_the_same() {
+        let error = compared(&model("Sqrt", 1.0, "z"), &model("Sqrt", 1.0, "w"), vec![1.0, 4.0]).unwrap_err();
+        let message = error.to_string();
+        assert!(message.contains("different outputs") && message.contains("\"w\""), "{message}");
+    }
+}
