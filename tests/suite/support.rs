@@ -22,7 +22,11 @@ fn engine(choice: Choice) -> Arc<dyn Engine> {
 }
 
 /// Runs a model with graph optimisation off.
-pub(crate) fn run(engine: &dyn Engine, model: &Model, inputs: &[(&str, &Tensor)]) -> Result<Vec<Tensor>, String> {
+pub(crate) fn run(
+    engine: &dyn Engine,
+    model: &Model,
+    inputs: &[(&str, &Tensor)],
+) -> Result<Vec<Tensor>, String> {
     let bytes = model.to_bytes().map_err(|error| error.to_string())?;
     let options = LoadOptions { optimize: false, threads: Some(1), ..LoadOptions::default() };
     let mut session = engine.load(Source::Bytes(&bytes), &options).map_err(|error| error.to_string())?;
