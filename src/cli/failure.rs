@@ -3,6 +3,7 @@
 use std::error::Error;
 
 use safe_onnx::compress::{CompressError, ToolError};
+use safe_onnx::data::DataError;
 use safe_onnx::engine::EngineError;
 use safe_onnx::ir::IrError;
 use safe_onnx::trace::TraceError;
@@ -39,7 +40,6 @@ impl From<CompressError> for Failure {
     fn from(error: CompressError) -> Self {
         match error {
             CompressError::Stopped => Self::Stopped,
-            #[allow(unreachable_patterns, reason = "the enum grows")]
             other => Self::Compress(other),
         }
     }
@@ -48,6 +48,11 @@ impl From<CompressError> for Failure {
 impl Failure {
     pub(super) fn usage(problem: String, hint: &'static str) -> Self {
         Self::Usage { problem, hint }
+    }
+
+    /// Whether the command ran, but its result failed verification.
+    pub(super) fn is_refuted(&self) -> bool {
+        matches!(self, Self::Compress(CompressError::Differs(_)))
     }
 
     /// The whole message: the error, its causes, and a hint.
@@ -113,7 +118,6 @@ fn hint_of(error: &(dyn Error + 'static)) -> Option<&'static str> {
             EngineError::Run { .. } | EngineError::Port { .. } => {
                 "give input shapes with --shape NAME=DIMS, or data that fit the model"
             }
-            _ => return None,
         });
     }
     if let Some(error) = error.downcast_ref::<TraceError>() {
@@ -140,5 +144,29 @@ fn hint_of(error: &(dyn Error + 'static)) -> Option<&'static str> {
         }
         Some(ToolError::Shape(_)) => Some("give input shapes with --shape NAME=DIMS"),
         _ => None,
+    }
+}
+
+/// Transparent errors have no cause of their own, so that these are looked into by name.
+fn hint_of_run(error: &CompressError) -> Option<&'static str> {
+    match error {
+        CompressError::Stopped => None,
+        CompressError::Ir(error) => hint_of(error),
+        CompressError::Engine(error) => hint_of(error),
+        CompressError::Trace(error) => hint_of(error),
+        CompressError::Data(error) => hint_of(error),
+        CompressError::Verify(error) => hint_of(error),
+        CompressError::Eval(error) => error.source().and_then(hint_of).or_else(|| hint_of(error)),
+        CompressError::Autodiff(_) => Some(
+            "`safe-onnx inspect` names what is not understood; --method magnitude --epochs 0 needs no gradient",
+        ),
+        CompressError::Train(_) => Some("a smaller --lr may help; --epochs 0 cuts without training"),
+        CompressError::Loss(_) => Some("name another loss with --loss, or leave it out"),
+        CompressError::Unreachable { .. } => {
+            Some("ask for a larger share with --target; `safe-onnx inspect` shows what can be cut")
+        }
+        CompressError::Shrink(_) | CompressError::Differs(_) => Some(
+            "this is a defect of safe-onnx: please report it with the model; --exclude REGEX leaves layers alone",
+        ),
     }
 }
