@@ -6,6 +6,7 @@ use safe_onnx::compress::{CompressError, ToolError};
 use safe_onnx::data::DataError;
 use safe_onnx::engine::EngineError;
 use safe_onnx::ir::IrError;
+use safe_onnx::safe::TrainError;
 use safe_onnx::trace::TraceError;
 use safe_onnx::verify::VerifyError;
 use thiserror::Error as ThisError;
@@ -134,10 +135,15 @@ fn hint_of(error: &(dyn Error + 'static)) -> Option<&'static str> {
             _ => None,
         };
     }
-    match error.downcast_ref::<ToolError>() {
-        Some(ToolError::Data(_)) => Some(
+    if let Some(error) = error.downcast_ref::<CompressError>() {
+        return hint_of_run(error);
+    }
+    if error.is::<DataError>() {
+        return Some(
             "README.md, section Data, says how data are laid out; --mean and --std are those of training",
-        ),
+        );
+    }
+    match error.downcast_ref::<ToolError>() {
         Some(ToolError::Label { .. }) => Some("check that the labels count from 0 and belong to this model"),
         Some(ToolError::Autodiff(_)) => {
             Some("`safe-onnx inspect` names the operators that are not understood")
@@ -160,6 +166,7 @@ fn hint_of_run(error: &CompressError) -> Option<&'static str> {
         CompressError::Autodiff(_) => Some(
             "`safe-onnx inspect` names what is not understood; --method magnitude --epochs 0 needs no gradient",
         ),
+        CompressError::Train(TrainError::Engine(error)) => hint_of(error),
         CompressError::Train(_) => Some("a smaller --lr may help; --epochs 0 cuts without training"),
         CompressError::Loss(_) => Some("name another loss with --loss, or leave it out"),
         CompressError::Unreachable { .. } => {
