@@ -52,6 +52,8 @@ pub struct Request {
     pub trainable: Vec<ValueId>,
     /// Whether normalisations use the batch's own statistics.
     pub batch_statistics: bool,
+    /// Whether normalisations over the batch are written in elementary operators, for engines that need it.
+    pub elementary: bool,
     /// Whether a node without gradient freezes what lies before it, instead of being an error.
     pub freeze_unsupported: bool,
 }
@@ -146,6 +148,9 @@ pub fn differentiate(
     outputs.extend(statistics.iter().map(|statistic| statistic.updated));
     declare_outputs(&mut model.graph, &facts, seeds.loss, &gradients);
     model.graph.set_outputs(outputs);
+    if request.elementary {
+        ops::spell_out_batch_normalization(&mut model.graph, &facts, opset);
+    }
     drop_unused(&mut model.graph);
     let violations = model.graph.check();
     if !violations.is_empty() {

@@ -78,6 +78,7 @@ pub fn differentiate(plan: &DifferentiatePlan) -> Result<DifferentiateReport, To
         loss: Loss { terms: vec![(1.0, term)] },
         trainable,
         batch_statistics: plan.batch_statistics,
+        elementary: false,
         freeze_unsupported: false,
     };
     let mut training = autodiff::differentiate(&model, &traced.facts, &request)?;

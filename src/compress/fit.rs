@@ -213,6 +213,7 @@ impl Fit<'_> {
             loss: self.objective.loss.clone(),
             trainable: trainable_initializers(&model.graph, facts),
             batch_statistics: self.samples.is_real(),
+            elementary: !self.engine.normalizes_batches(),
             freeze_unsupported: true,
         };
         Ok(differentiate(model, facts, &request)?)

@@ -114,6 +114,9 @@ fn distance(
     let fixed = (!structure.trace.free_batch).then_some(structure.trace.samples);
     let batch = synthetic::batch(inputs, fixed.unwrap_or(JUDGED), 0, options)?;
     model.graph.set_outputs(statistics.iter().map(|statistic| statistic.updated).collect());
+    if !engine.normalizes_batches() {
+        crate::ops::spell_out_batch_normalization(&mut model.graph, &facts, opset);
+    }
     crate::ir::drop_unused(&mut model.graph);
     let bytes = model.to_bytes()?;
     let Ok(mut session) = engine.load(Source::Bytes(&bytes), load) else { return Ok(None) };

@@ -1,7 +1,7 @@
 //! What a model costs: multiply-accumulates and parameters, of the dense graph and of any cut of it.
 //!
 //! Multiply-accumulates are those of contractions, as each operator states them, on one sample. Parameters are the
-//! elements of all float initializers. This module knows no operator by name.
+//! elements of all float initializers but running statistics. This module knows no operator by name.
 
 use crate::deps::Survivors;
 use crate::ir::{Facts, Model, NodeId, ValueId};
@@ -12,7 +12,7 @@ use crate::ops::{self, NodeView, Operator};
 pub struct Cost {
     /// Multiply-accumulates on one sample.
     pub macs: u64,
-    /// Elements of float initializers.
+    /// Elements of float initializers but running statistics.
     pub params: u64,
 }
 
@@ -45,8 +45,11 @@ impl<'a> CostModel<'a> {
             .collect();
         let float =
             |tensor: &crate::ir::Initializer| tensor.dtype().is_some_and(crate::tensor::DType::is_float);
+        let statistics = ops::running_statistics(&model.graph);
+        let weight =
+            |id: &ValueId, tensor: &crate::ir::Initializer| float(tensor) && !statistics.contains(id);
         let weights =
-            model.graph.initializers().filter(|(_, tensor)| float(tensor)).map(|(id, _)| id).collect();
+            model.graph.initializers().filter(|(id, tensor)| weight(id, tensor)).map(|(id, _)| id).collect();
         Self { model, facts, samples: samples.max(1) as u64, nodes, weights }
     }
 

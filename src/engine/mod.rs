@@ -83,6 +83,10 @@ pub trait Engine: Send + Sync {
     /// The version of the runtime, as it gives it.
     fn version(&self) -> String;
 
+    /// Whether `BatchNormalization` runs with statistics and factors that are no constants, and with those of the
+    /// batch.
+    fn normalizes_batches(&self) -> bool;
+
     /// Loads a model.
     ///
     /// # Errors

@@ -298,3 +298,27 @@ impl Graph {
         renamed
     }
 }
+
+impl Graph {
+    /// Replaces node `id` by the nodes that `write` adds. `write` returns, for each output of the node, the value
+    /// that takes its place; the output keeps its name.
+    pub fn replace_node(&mut self, id: NodeId, write: impl FnOnce(&mut Self) -> Vec<Option<ValueId>>) {
+        let mark = self.order.len();
+        let outputs = self.node(id).outputs.clone();
+        let fresh = write(self);
+        let added: Vec<NodeId> = self.order.drain(mark..).collect();
+        if let Some(place) = self.order.iter().position(|&other| other == id) {
+            self.order.splice(place..=place, added);
+        }
+        for (old, new) in outputs.into_iter().zip(fresh) {
+            if let (Some(old), Some(new)) = (old, new) {
+                for node in &mut self.nodes {
+                    for output in node.outputs.iter_mut().flatten().filter(|output| **output == new) {
+                        *output = old;
+                    }
+                }
+                self.redirect(new, old);
+            }
+        }
+    }
+}

@@ -29,7 +29,9 @@ pub use example::{Example, ExampleInput};
 pub use node::{NodeView, Operand};
 pub use spec::{NEWEST_OPSET, Spec};
 pub use tape::{Tape, TapeStart};
-pub use training::{RunningStatistic, running_statistics, use_batch_statistics};
+pub use training::{
+    RunningStatistic, running_statistics, spell_out_batch_normalization, use_batch_statistics,
+};
 
 use thiserror::Error;
 

@@ -4,7 +4,9 @@
 //! makes the node use the batch's own mean and (biased) variance and return the updated running statistics
 //! `momentum * running + (1 - momentum) * batch`.
 
+use super::tape::{Tape, TapeStart};
 use crate::ir::{Facts, Graph, NodeId, ValueId};
+use crate::tensor::DType;
 
 /// A running statistic and its value after a step.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -67,4 +69,72 @@ pub fn use_batch_statistics(graph: &mut Graph, facts: &mut Facts, opset: i64) ->
         }
     }
     statistics
+}
+
+/// Writes every normalisation over the batch in elementary operators: for engines that have the operator only with
+/// constant statistics. Ensures the same values up to rounding.
+pub fn spell_out_batch_normalization(graph: &mut Graph, facts: &Facts, opset: i64) {
+    let found: Vec<NodeId> = graph
+        .nodes()
+        .filter(|(_, node)| {
+            node.op_type == "BatchNormalization" && matches!(node.domain.as_str(), "" | "ai.onnx")
+        })
+        .map(|(id, _)| id)
+        .collect();
+    for id in found {
+        let node = graph.node(id).clone();
+        let inputs: Option<Vec<ValueId>> = node.inputs.iter().copied().collect();
+        let seen = node.inputs.first().copied().flatten().and_then(|x| facts.get(x));
+        let (Some(inputs), Some(seen)) = (inputs, seen) else { continue };
+        let &[x, scale, bias, mean, variance] = inputs.as_slice() else { continue };
+        let (rank, dtype) = (seen.dims.len(), seen.dtype);
+        let trains = node.attributes.int("training_mode").unwrap_or(0) != 0;
+        let epsilon = f64::from(node.attributes.float("epsilon").unwrap_or(1e-5));
+        let momentum = f64::from(node.attributes.float("momentum").unwrap_or(0.9));
+        graph.replace_node(id, |graph| {
+            let mut pen = pen(graph, node.outputs.first().copied().flatten(), opset, dtype);
+            let mut shape = vec![1_i64; rank];
+            shape[1] = -1;
+            let axes: Vec<usize> = (0..rank).filter(|&axis| axis != 1).collect();
+            let (center, spread, updated) = if trains {
+                let own_mean = pen.reduce_mean(x, &axes, true);
+                let centred = pen.sub(x, own_mean);
+                let square = pen.mul(centred, centred);
+                let own_variance = pen.reduce_mean(square, &axes, true);
+                let mut update = |own: ValueId, running: ValueId| {
+                    let flat = pen.reshape(own, &[-1]);
+                    let fresh = pen.scale(flat, 1.0 - momentum);
+                    let kept = pen.scale(running, momentum);
+                    Some(pen.add(kept, fresh))
+                };
+                let updated = [update(own_mean, mean), update(own_variance, variance)];
+                (centred, own_variance, updated)
+            } else {
+                let mean = pen.reshape(mean, &shape);
+                let variance = pen.reshape(variance, &shape);
+                (pen.sub(x, mean), variance, [None, None])
+            };
+            let safe = pen.shift(spread, epsilon);
+            let deviation = pen.op("Sqrt", &[safe]);
+            let (scale, bias) = (pen.reshape(scale, &shape), pen.reshape(bias, &shape));
+            let factor = pen.div(scale, deviation);
+            let scaled = pen.mul(center, factor);
+            let y = pen.add(scaled, bias);
+            vec![Some(y), updated[0], updated[1]]
+        });
+    }
+}
+
+fn pen(graph: &mut Graph, output: Option<ValueId>, opset: i64, dtype: DType) -> Tape<'_> {
+    let base = output.map_or_else(|| "normalized".to_owned(), |output| graph.value(output).name().to_owned());
+    Tape::new(TapeStart {
+        graph,
+        base,
+        opset,
+        dtype,
+        inputs: Vec::new(),
+        outputs: Vec::new(),
+        wanted: Vec::new(),
+        output_grads: Vec::new(),
+    })
 }

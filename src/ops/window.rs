@@ -54,11 +54,6 @@ impl Slide {
             .map(|output| (0..self.kernel).filter(|&tap| self.element(output, tap).is_some()).count())
             .collect()
     }
-
-    /// Whether the windows lie side by side and cover the input exactly.
-    pub(super) fn tiles(&self) -> bool {
-        self.kernel == self.stride && self.dilation == 1 && self.before == 0 && self.fitting() == 0
-    }
 }
 
 /// The windows of `kernel` along each spatial axis between `dense [N, C, …]` and `sparse [N, M, …]`.

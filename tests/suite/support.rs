@@ -7,12 +7,12 @@ use safe_onnx::ir::Model;
 use safe_onnx::tensor::Tensor;
 
 /// Both engines. A missing ONNX Runtime fails the test: the README says how to set it up.
-pub fn engines() -> Vec<Arc<dyn Engine>> {
+pub(crate) fn engines() -> Vec<Arc<dyn Engine>> {
     vec![onnx_runtime(), engine(Choice::Tract)]
 }
 
 /// ONNX Runtime.
-pub fn onnx_runtime() -> Arc<dyn Engine> {
+pub(crate) fn onnx_runtime() -> Arc<dyn Engine> {
     engine(Choice::Ort)
 }
 
@@ -22,7 +22,11 @@ fn engine(choice: Choice) -> Arc<dyn Engine> {
 }
 
 /// Runs a model with graph optimisation off.
-pub fn run(engine: &dyn Engine, model: &Model, inputs: &[(&str, &Tensor)]) -> Result<Vec<Tensor>, String> {
+pub(crate) fn run(
+    engine: &dyn Engine,
+    model: &Model,
+    inputs: &[(&str, &Tensor)],
+) -> Result<Vec<Tensor>, String> {
     let bytes = model.to_bytes().map_err(|error| error.to_string())?;
     let options = LoadOptions { optimize: false, threads: Some(1), ..LoadOptions::default() };
     let mut session = engine.load(Source::Bytes(&bytes), &options).map_err(|error| error.to_string())?;
@@ -30,7 +34,7 @@ pub fn run(engine: &dyn Engine, model: &Model, inputs: &[(&str, &Tensor)]) -> Re
 }
 
 /// The largest difference of two tensors over the largest value of the first.
-pub fn relative_error(a: &Tensor, b: &Tensor) -> f64 {
+pub(crate) fn relative_error(a: &Tensor, b: &Tensor) -> f64 {
     assert_eq!(a.dims(), b.dims());
     let (a, b) = (a.to_f64().unwrap(), b.to_f64().unwrap());
     let scale = a.iter().fold(0.0_f64, |largest, value| largest.max(value.abs())).max(1e-6);

@@ -68,6 +68,10 @@ impl Engine for OnnxRuntime {
         NAME
     }
 
+    fn normalizes_batches(&self) -> bool {
+        true
+    }
+
     fn version(&self) -> String {
         self.library.version.clone()
     }

@@ -25,6 +25,10 @@ impl Engine for Tract {
         NAME
     }
 
+    fn normalizes_batches(&self) -> bool {
+        false
+    }
+
     fn version(&self) -> String {
         VERSION.to_owned()
     }

@@ -116,7 +116,7 @@ fn examples() -> Vec<Example> {
             .attribute("pads", ints(&[2, 0, 1, 3]))
             .attribute("dilations", ints(&[1, 2]))
             .prunable(0, 1)
-            .macs(6912),
+            .macs(3456),
         conv(&[2, 4, 8, 7], &[3, 4, 3, 3])
             .attribute("strides", ints(&[2, 2]))
             .attribute("auto_pad", "SAME_UPPER")
@@ -159,7 +159,29 @@ fn examples() -> Vec<Example> {
             .attribute("strides", ints(&[2, 1, 2]))
             .attribute("pads", ints(&[0, 1, 1, 1, 0, 1]))
             .prunable(0, 1)
-            .macs(4608),
+            .macs(3456),
+        // More windows than are taken together with those of other images.
+        conv(&[1, 2, 9, 10], &[3, 2, 3, 2]).attribute("pads", ints(&[2, 0, 1, 1])).prunable(0, 1).macs(3600),
+        conv(&[1, 4, 10, 9], &[6, 2, 3, 3])
+            .attribute("group", 2)
+            .attribute("dilations", ints(&[1, 2]))
+            .attribute("pads", ints(&[1, 2, 1, 2]))
+            .prunable(0, 1)
+            .macs(9720),
+        conv(&[1, 3, 9, 8], &[3, 1, 3, 3])
+            .attribute("group", 3)
+            .attribute("pads", ints(&[1, 1, 1, 1]))
+            .prunable(0, 1)
+            .macs(1944),
+        conv(&[1, 2, 18, 17], &[3, 2, 3, 3])
+            .attribute("strides", ints(&[2, 2]))
+            .attribute("pads", ints(&[1, 0, 1, 1]))
+            .prunable(0, 1)
+            .macs(3888),
+        conv(&[1, 2, 9, 9], &[3, 2, 1, 1]).attribute("pads", ints(&[1, 0, 0, 2])).prunable(0, 1).macs(660),
+        // Fewer windows than channels.
+        conv(&[2, 4, 1, 2], &[6, 4, 1, 1]).prunable(0, 1).macs(96),
+        conv(&[2, 4, 4, 3], &[6, 2, 1, 1]).attribute("group", 2).prunable(0, 1).macs(288),
         Example::new("Conv")
             .computed(&[1, 4, 4, 4])
             .computed(&[4, 4, 2, 2])

@@ -193,7 +193,7 @@ fn examples() -> Vec<Example> {
             .macs(1728),
         transposed(&[1, 4, 3, 3], &[4, 2, 3, 3])
             .attribute("strides", ints(&[2, 2]))
-            .attribute("output_shape", ints(&[6, 5]))
+            .attribute("output_shape", ints(&[7, 7]))
             .prunable(0, 1)
             .macs(648),
         transposed(&[1, 4, 3, 3], &[4, 2, 3, 3])

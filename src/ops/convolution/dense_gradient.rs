@@ -36,25 +36,14 @@ pub(super) fn emit(
     if turnable && tape.opset() >= 10 {
         return Ok(turned(tape, form, sparse, w));
     }
-    Ok(transposed(form).emit(tape, "ConvTranspose", sparse, w))
-}
-
-/// The ConvTranspose that leads back from windows to elements.
-fn transposed(form: &Form) -> Geometry {
-    let mut geometry = Geometry::new(form.groups);
-    for slide in &form.slides {
-        let fitting = slide.fitting();
-        geometry.push(slide.stride, slide.dilation, slide.before, fitting.max(0) as usize);
-        geometry.output_padding.push((-fitting).max(0) as usize);
-    }
-    geometry
+    Ok(Geometry::transposed(form.groups, &form.slides).emit(tape, "ConvTranspose", sparse, w))
 }
 
 fn all_images_at_once(tape: &mut Tape<'_>, form: &Form, sparse: ValueId, w: ValueId) -> ValueId {
     let rank = form.rank();
     let images_last: Vec<usize> = (1..rank + 2).chain([0]).collect();
     let images_first: Vec<usize> = [rank + 1].into_iter().chain(0..=rank).collect();
-    let mut geometry = transposed(form);
+    let mut geometry = Geometry::transposed(form.groups, &form.slides);
     geometry.push(1, 1, 0, 0);
     geometry.output_padding.push(0);
     let y = tape.transpose(sparse, &images_last);

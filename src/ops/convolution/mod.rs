@@ -72,7 +72,7 @@ fn kept(cut: Option<&[usize]>, len: usize) -> usize {
 
 /// The attributes of an emitted Conv or ConvTranspose, by spatial axis.
 #[derive(Debug, Default)]
-struct Geometry {
+pub(super) struct Geometry {
     strides: Vec<usize>,
     dilations: Vec<usize>,
     before: Vec<usize>,
@@ -86,6 +86,17 @@ impl Geometry {
         Self { groups, ..Self::default() }
     }
 
+    /// The ConvTranspose that leads back from windows to elements.
+    pub(super) fn transposed(groups: usize, slides: &[Slide]) -> Self {
+        let mut geometry = Self::new(groups);
+        for slide in slides {
+            let fitting = slide.fitting();
+            geometry.push(slide.stride, slide.dilation, slide.before, fitting.max(0) as usize);
+            geometry.output_padding.push((-fitting).max(0) as usize);
+        }
+        geometry
+    }
+
     fn push(&mut self, stride: usize, dilation: usize, before: usize, behind: usize) {
         self.strides.push(stride);
         self.dilations.push(dilation);
@@ -93,7 +104,7 @@ impl Geometry {
         self.behind.push(behind);
     }
 
-    fn emit(&self, tape: &mut Tape<'_>, op_type: &str, x: ValueId, w: ValueId) -> ValueId {
+    pub(super) fn emit(&self, tape: &mut Tape<'_>, op_type: &str, x: ValueId, w: ValueId) -> ValueId {
         let ints = |values: &[usize]| values.iter().map(|&value| value as i64).collect::<Vec<_>>();
         let pads = [ints(&self.before), ints(&self.behind)].concat();
         let mut spec = NodeSpec::new(op_type, &[x, w])

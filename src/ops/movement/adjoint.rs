@@ -145,6 +145,36 @@ pub(super) fn map_axis(
     Ok(tape.transpose(mapped, &swap))
 }
 
+/// The indices of `x` from `start` to `end`, each a vector of one entry, along axis `axis`.
+pub(super) fn cut_out(tape: &mut Tape<'_>, x: ValueId, axis: usize, start: ValueId, end: ValueId) -> ValueId {
+    let axes = tape.ints(&[axis as i64]);
+    tape.node(NodeSpec::new("Slice", &[x, start, end, axes]))
+}
+
+/// Puts zeros around `part` along axis `axis`: as many as `x` has indices in front of `around[0]` and from
+/// `around[1]` on. Nothing where `part` begins or ends with `x`. Needs version 10.
+pub(super) fn surround(
+    tape: &mut Tape<'_>,
+    x: ValueId,
+    part: ValueId,
+    axis: usize,
+    around: [Option<ValueId>; 2],
+) -> ValueId {
+    let mut parts = Vec::new();
+    if let Some(start) = around[0] {
+        let zero = tape.ints(&[0]);
+        let before = cut_out(tape, x, axis, zero, start);
+        parts.push(zeros_like(tape, before));
+    }
+    parts.push(part);
+    if let Some(end) = around[1] {
+        let most = tape.ints(&[i64::MAX]);
+        let behind = cut_out(tape, x, axis, end, most);
+        parts.push(zeros_like(tape, behind));
+    }
+    tape.concat(&parts, axis)
+}
+
 /// Zeros of the type and dimensions of `like`, whose values are finite.
 pub(super) fn zeros_like(tape: &mut Tape<'_>, like: ValueId) -> ValueId {
     tape.sub(like, like)

@@ -1,8 +1,8 @@
-//! DepthToSpace, SpaceToDepth: channels against blocks of pixels.
+//! `DepthToSpace`, `SpaceToDepth`: channels against blocks of pixels.
 //!
-//! Specification: <https://onnx.ai/onnx/operators/>. `mode` came with version 11; before, DepthToSpace was `DCR`.
+//! Specification: <https://onnx.ai/onnx/operators/>. `mode` came with version 11; before, `DepthToSpace` was `DCR`.
 //!
-//! With blocks of `b` x `b` pixels, the channels of the deep side are `[b, b, c]` (`DCR`, and SpaceToDepth) or
+//! With blocks of `b` x `b` pixels, the channels of the deep side are `[b, b, c]` (`DCR`, and `SpaceToDepth`) or
 //! `[c, b, b]` (`CRD`), where `c` are the channels of the wide side. Only whole `c` may leave, so that the deep side
 //! stays divisible.
 

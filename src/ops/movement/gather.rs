@@ -3,7 +3,7 @@
 //! Specification: <https://onnx.ai/onnx/operators/onnx__Gather.html>. Indices may be negative since version 11;
 //! runtimes accept them before, too.
 
-use super::adjoint::{AxisMap, Size, map_axis, reshape, scatter_add, size};
+use super::adjoint::{AxisMap, Size, dim_of, map_axis, reshape, scatter_add, size, surround};
 use super::{Movement, new_places, part, pin_inputs, set};
 use crate::ir::{NodeSpec, ValueId};
 use crate::ops::node::axis_index;
@@ -101,10 +101,27 @@ fn gradient(node: &NodeView<'_>, tape: &mut Tape<'_>) -> Result<(), Unsupported>
     let small = constant_indices(node, axis).filter(|taken| taken.len().saturating_mul(len) <= AxisMap::MOST);
     let grad = match small {
         Some(taken) => put_back(node, tape, dy, axis, &taken)?,
-        None => add_rows(node, tape, dy, axis)?,
+        None => match run_of(node) {
+            Some((first, last)) if x.varies(axis) && tape.opset() >= 10 => {
+                let part = if node.x(1)?.rank() == 0 { tape.unsqueeze(dy, &[axis]) } else { dy };
+                let start = (first != 0).then(|| tape.ints(&[first]));
+                let end = (last != -1).then(|| tape.ints(&[last + 1]));
+                let whole = tape.x(0)?;
+                surround(tape, whole, part, axis, [start, end])
+            }
+            _ => add_rows(node, tape, dy, axis)?,
+        },
     };
     tape.give(0, grad);
     Ok(())
+}
+
+/// The first and last index where the indices are the same in every run and lie side by side, as they are given.
+fn run_of(node: &NodeView<'_>) -> Option<(i64, i64)> {
+    let indices = node.input(1).filter(|indices| indices.rank() <= 1)?.steady_ints()?;
+    let (&first, &last) = (indices.first()?, indices.last()?);
+    let side_by_side = indices.windows(2).all(|pair| pair[1] == pair[0] + 1);
+    (side_by_side && (first < 0) == (last < 0)).then_some((first, last))
 }
 
 /// The gradient for constant indices.
@@ -153,12 +170,15 @@ fn add_rows(
     let rows = tape.transpose(dy, &front);
     let order: Vec<usize> = std::iter::once(axis).chain((0..x.rank()).filter(|&from| from != axis)).collect();
     let sizes: Vec<Size> = order.iter().map(|&from| size(x, value, from)).collect();
-    let steady = !x.any_varies();
-    let table = if steady && (tape.opset() < 16 || indices.count() * x.dims()[axis] <= MOST_ONE_HOT) {
-        let length: usize = order[1..].iter().map(|&from| x.dims()[from]).product();
-        let rows = tape.reshape(rows, &[-1, length as i64]);
+    let small = !x.any_varies() && indices.count().saturating_mul(x.dims()[axis]) <= MOST_ONE_HOT;
+    let table = if small || tape.opset() < 16 {
+        let rows = tape.node(NodeSpec::new("Flatten", &[rows]).attribute("axis", width as i64));
         let flat = tape.reshape(taken, &[-1]);
-        let depth = tape.constant(&Tensor::scalar(x.dims()[axis] as i64));
+        let depth = if x.varies(axis) {
+            dim_of(tape, value, axis)
+        } else {
+            tape.constant(&Tensor::scalar(x.dims()[axis] as i64))
+        };
         let off_on = tape.constant(&Tensor::vector(vec![0.0_f64, 1.0]).cast_float(tape.dtype()));
         let hits = tape.node(NodeSpec::new("OneHot", &[flat, depth, off_on]).attribute("axis", 0));
         let sums = tape.matmul(hits, rows);

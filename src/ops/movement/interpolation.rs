@@ -96,12 +96,11 @@ impl Interpolation<'_> {
 
     fn round(&self, x: f32, scale: f32) -> Option<f32> {
         Some(match self.nearest {
-            "floor" => x.floor(),
+            "simple" if scale < 1.0 => x.ceil(),
+            "floor" | "simple" => x.floor(),
             "ceil" => x.ceil(),
             "round_prefer_floor" => (x - 0.5).ceil(),
             "round_prefer_ceil" => (x + 0.5).floor(),
-            "simple" if scale < 1.0 => x.ceil(),
-            "simple" => x.floor(),
             _ => return None,
         })
     }

@@ -22,7 +22,7 @@ pub(super) mod source;
 pub(super) mod split;
 pub(super) mod transpose;
 
-use super::{Axis, Coupling, Cut, Example, NodeEdit, NodeView, Operator, Spec, Tape, Unsupported};
+use super::{Axis, Coupling, Cut, Entry, Example, NodeEdit, NodeView, Operator, Spec, Tape, Unsupported};
 
 type Couple = fn(&NodeView<'_>, &mut dyn Coupling) -> Result<(), Unsupported>;
 type Gradient = fn(&NodeView<'_>, &mut Tape<'_>) -> Result<(), Unsupported>;
@@ -75,6 +75,7 @@ impl Operator for Movement {
 }
 
 /// The gradient of what has none: integers, sizes, random numbers.
+#[allow(clippy::unnecessary_wraps, reason = "it stands in a table of functions that can fail")]
 fn no_gradient(_: &NodeView<'_>, _: &mut Tape<'_>) -> Result<(), Unsupported> {
     Ok(())
 }
@@ -144,6 +145,15 @@ fn new_places(kept: Option<&[usize]>, len: usize) -> Vec<Option<usize>> {
         }
     }
     places
+}
+
+/// An integers attribute with the entries that are set replaced.
+fn patched(entries: &[Entry], old: &[i64]) -> Vec<i64> {
+    let value = |(entry, &old): (&Entry, &i64)| match *entry {
+        Entry::Keep => old,
+        Entry::Set(value) => value,
+    };
+    entries.iter().zip(old).map(value).collect()
 }
 
 /// How many of the `kept` indices lie in front of `bound`.

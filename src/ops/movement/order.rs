@@ -1,6 +1,6 @@
-//! TopK, CumSum, Trilu, ReverseSequence: what depends on the order of indices along an axis.
+//! `TopK`, `CumSum`, Trilu, `ReverseSequence`: what depends on the order of indices along an axis.
 //!
-//! Specification: <https://onnx.ai/onnx/operators/>. TopK took `k` as an attribute before version 10.
+//! Specification: <https://onnx.ai/onnx/operators/>. `TopK` took `k` as an attribute before version 10.
 
 use super::{Movement, pin_inputs, set};
 use crate::ir::NodeSpec;
@@ -20,8 +20,14 @@ pub(in crate::ops) static OPERATORS: &[&dyn Operator] = &[
         couple_top,
         top_gradient,
         || {
-            let top =
-                || Example::new("TopK").attribute("axis", 1).computed(&[2, 6, 3]).ints(&[2]).prunable(0, 2);
+            let top = || {
+                Example::new("TopK")
+                    .attribute("axis", 1)
+                    .computed(&[2, 6, 3])
+                    .ints(&[2])
+                    .outputs(2)
+                    .prunable(0, 2)
+            };
             vec![top(), top().attribute("largest", 0)]
         },
     ),

@@ -4,8 +4,9 @@
 //! (before version 2 the counts were named `paddings`; not declared here) and are inputs since; version 18 added the
 //! axes they belong to, version 19 the mode `wrap`.
 
-use super::adjoint::{AxisMap, map_axis};
+use super::adjoint::{AxisMap, map_axis, surround};
 use super::{Movement, pin_inputs, set, survivors_before};
+use crate::ir::ValueId;
 use crate::ops::cut::Entry;
 use crate::ops::node::axis_index;
 use crate::ops::{
@@ -165,12 +166,7 @@ fn resize(node: &NodeView<'_>, cut: &Cut<'_>, edit: &mut NodeEdit) -> Result<(),
         edit.input(1, entries);
         return Ok(());
     }
-    let old = node.ints("pads").unwrap_or_default();
-    let value = |(entry, &old): (&Entry, &i64)| match *entry {
-        Entry::Keep => old,
-        Entry::Set(value) => value,
-    };
-    edit.attribute("pads", entries.iter().zip(old).map(value).collect::<Vec<i64>>());
+    edit.attribute("pads", super::patched(&entries, node.ints("pads").unwrap_or_default()));
     Ok(())
 }
 
@@ -194,6 +190,66 @@ fn repeated(mode: &str, before: i64, len: usize, padded: usize) -> Option<Vec<us
     (0..padded as i64).map(|place| source(place).map(|index| index as usize)).collect()
 }
 
+/// The gradient of a padding that repeats elements of its operand, none of them more than once at either end but
+/// those at the edge: the middle, and what was put in front and behind added where it came from.
+fn folded(
+    node: &NodeView<'_>,
+    tape: &mut Tape<'_>,
+    dy: ValueId,
+    axis: usize,
+    (before, behind): (i64, i64),
+) -> Result<ValueId, Unsupported> {
+    const FIRST: i64 = i32::MIN as i64;
+    let edge = |end: i64| if end == 0 { i64::MAX } else { end };
+    let mut grad = tape.slice(dy, &[axis], &[before], &[edge(-behind)], &[1]);
+    // What to take of dy, and the bounds of its place in x.
+    let mode = node.string("mode", "constant");
+    let (front, back) = match mode {
+        "reflect" => ((1, before + 1), (-behind - 1, -1)),
+        "edge" => ((0, 1), (-1, 0)),
+        "wrap" => ((-before, 0), (0, behind)),
+        _ => return Err(Unsupported(format!("the mode `{mode}` is not known"))),
+    };
+    for (count, in_front, place) in [(before, true, front), (behind, false, back)] {
+        if count == 0 {
+            continue;
+        }
+        let part = match (mode, in_front) {
+            ("reflect", true) => tape.slice(dy, &[axis], &[before - 1], &[FIRST], &[-1]),
+            ("reflect", false) => tape.slice(dy, &[axis], &[-1], &[-behind - 1], &[-1]),
+            (_, true) => tape.slice(dy, &[axis], &[0], &[before], &[1]),
+            (_, false) => tape.slice(dy, &[axis], &[-behind], &[i64::MAX], &[1]),
+        };
+        let part = if mode == "edge" { tape.reduce_sum(part, &[axis], true) } else { part };
+        let placed = placed(node, tape, part, axis, place)?;
+        grad = tape.add(grad, placed);
+    }
+    Ok(grad)
+}
+
+/// `part` with zeros around it, such that it lies from `start` to `end` of the operand's axis. Negative bounds and
+/// an end of 0 count from the back.
+fn placed(
+    node: &NodeView<'_>,
+    tape: &mut Tape<'_>,
+    part: ValueId,
+    axis: usize,
+    (start, end): (i64, i64),
+) -> Result<ValueId, Unsupported> {
+    let x = node.x(0)?;
+    if x.varies(axis) {
+        let from = (start != 0).then(|| tape.ints(&[start]));
+        let to = (end != 0).then(|| tape.ints(&[end]));
+        let whole = tape.x(0)?;
+        return Ok(surround(tape, whole, part, axis, [from, to]));
+    }
+    let len = x.dims()[axis] as i64;
+    let mut pads = vec![0; 2 * x.rank()];
+    pads[axis] = if start < 0 { start + len } else { start };
+    pads[axis + x.rank()] = if end <= 0 { -end } else { len - end };
+    Ok(tape.pad(part, &pads))
+}
+
 fn gradient(node: &NodeView<'_>, tape: &mut Tape<'_>) -> Result<(), Unsupported> {
     if tape.wants(2) {
         return Err(Unsupported::new("the value that is padded with is trainable"));
@@ -215,9 +271,14 @@ fn gradient(node: &NodeView<'_>, tape: &mut Tape<'_>) -> Result<(), Unsupported>
             cut_off[axis + x.rank()] = (-behind).max(0);
             continue;
         }
+        let once = before >= 0 && behind >= 0 && before.max(behind) < x.dims()[axis] as i64;
+        if once && tape.opset() >= 10 {
+            grad = folded(node, tape, grad, axis, (before, behind))?;
+            continue;
+        }
         if x.varies(axis) {
             return Err(Unsupported(format!(
-                "the mode `{mode}` along an axis that varies has no gradient here"
+                "the mode `{mode}` along an axis that varies, with counts {before} and {behind}, has no gradient here"
             )));
         }
         let len = x.dims()[axis];
@@ -258,6 +319,8 @@ fn examples() -> Vec<Example> {
         pad(&[1, 2]).opset(18).constant(Tensor::scalar(0.0_f32)).ints(&[-1]),
         pad_mode("reflect", &[0, 0, 2, 0, 0, 1]),
         pad_mode("edge", &[0, 0, 2, 0, 0, 1]),
+        pad_mode("reflect", &[0, 0, 2, 0, 0, 2]).opset(11),
+        pad_mode("edge", &[0, 0, 4, 0, 0, 0]),
         pad_mode("wrap", &[0, 0, 2, 0, 0, 1]).opset(19),
     ]
 }

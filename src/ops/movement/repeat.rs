@@ -117,7 +117,7 @@ fn expand_examples() -> Vec<Example> {
         Example::new("Expand").computed(&[2, 6, 1]).ints(&[2, 6, 4]).prunable(0, 1),
         Example::new("Expand").computed(&[6, 1]).ints(&[3, 1, 4]).prunable(0, 0),
         Example::new("Expand").computed(&[2, 6, 3]).ints(&[3]).prunable(0, 1).prunable(0, 2),
-        Example::new("Expand").opset(12).computed(&[2, 1]).ints(&[1, 5]),
+        Example::new("Expand").opset(12).computed(&[6, 1]).ints(&[1, 5]).prunable(0, 0),
     ]
 }
 

@@ -1,7 +1,7 @@
-//! GatherElements, GatherND, Scatter, ScatterElements, ScatterND: elements picked or written one by one.
+//! `GatherElements`, `GatherND`, Scatter, `ScatterElements`, `ScatterND`: elements picked or written one by one.
 //!
 //! Specification: <https://onnx.ai/onnx/operators/>. The sums among reductions came with version 16, minimum and
-//! maximum with version 18. Scatter is the old name of ScatterElements.
+//! maximum with version 18. Scatter is the old name of `ScatterElements`.
 
 use super::adjoint::{Size, scatter_add, size, zeros, zeros_like};
 use super::{Movement, pass, pin_inputs, set};

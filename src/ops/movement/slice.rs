@@ -3,9 +3,9 @@
 //! Specification: <https://onnx.ai/onnx/operators/onnx__Slice.html>. Bounds were attributes before version 10 and are
 //! inputs since, with steps of any sign.
 
-use super::adjoint::{AxisMap, map_axis, zeros_like};
+use super::adjoint::{AxisMap, cut_out, map_axis, surround};
 use super::{Movement, new_places, pass, pin_inputs, set, survivors_before};
-use crate::ir::{Attribute, NodeSpec, ValueId};
+use crate::ir::{Attribute, ValueId};
 use crate::ops::cut::{Entry, Replacement, ReplacementInput};
 use crate::ops::node::axis_index;
 use crate::ops::{
@@ -23,6 +23,9 @@ pub(in crate::ops) static OPERATORS: &[&dyn Operator] = &[
     &Movement::new(Spec::onnx("Slice", 3..=5, &[]).versions(10..=NEWEST_OPSET), couple, gradient, examples)
         .resized_by(resize),
 ];
+
+/// From here on, an end means that of the axis.
+const FAR: i64 = i32::MAX as i64 - 1;
 
 /// What is taken along one axis.
 #[derive(Debug, Clone, Copy)]
@@ -57,7 +60,7 @@ impl Range {
 
     /// Whether all of an axis is taken in order, however long it is.
     fn is_all(&self) -> bool {
-        self.step == 1 && matches!(self.bounds, Some((0, end)) if end > i64::from(i32::MAX) - 2)
+        self.step == 1 && matches!(self.bounds, Some((0, end)) if end >= FAR)
     }
 }
 
@@ -173,12 +176,7 @@ fn resize(node: &NodeView<'_>, cut: &Cut<'_>, edit: &mut NodeEdit) -> Result<(),
     }
     if node.opset() < 10 {
         for (name, entries) in [("starts", starts), ("ends", ends)] {
-            let old = node.ints(name).unwrap_or_default();
-            let value = |(entry, &old): (&Entry, &i64)| match *entry {
-                Entry::Keep => old,
-                Entry::Set(value) => value,
-            };
-            edit.attribute(name, entries.iter().zip(old).map(value).collect::<Vec<i64>>());
+            edit.attribute(name, super::patched(&entries, node.ints(name).unwrap_or_default()));
         }
     } else {
         edit.input(1, starts);
@@ -212,15 +210,15 @@ fn gradient(node: &NodeView<'_>, tape: &mut Tape<'_>) -> Result<(), Unsupported>
     }
     grad = tape.pad(grad, &pads);
     for (place, range) in moving.iter().enumerate() {
-        grad = surround(node, tape, grad, range, &moving[place + 1..])?;
+        grad = put_back(node, tape, grad, range, &moving[place + 1..])?;
     }
     tape.give(0, grad);
     Ok(())
 }
 
-/// Puts zeros around `grad` along an axis that varies: as many as the input has indices in front of the range and
-/// behind it. Along the axes of `later`, the zeros have the size of what was taken.
-fn surround(
+/// What is taken along an axis that varies, put back in its place. Along the axes of `later`, the result has the size
+/// of what was taken.
+fn put_back(
     node: &NodeView<'_>,
     tape: &mut Tape<'_>,
     grad: ValueId,
@@ -233,21 +231,10 @@ fn surround(
         x = cut_out(tape, x, other.axis, start, end);
     }
     let [start, end] = bounds(node, tape, range)?;
-    let (zero, most) = (tape.ints(&[0]), tape.ints(&[i64::MAX]));
-    let mut parts = Vec::new();
-    if range.bounds.is_none_or(|(start, _)| start != 0) {
-        parts.push(cut_out(tape, x, range.axis, zero, start));
-    }
-    parts.push(grad);
-    if range.bounds.is_none_or(|(_, end)| end <= i64::from(i32::MAX) - 2) {
-        parts.push(cut_out(tape, x, range.axis, end, most));
-    }
-    for (place, part) in parts.clone().into_iter().enumerate() {
-        if part != grad {
-            parts[place] = zeros_like(tape, part);
-        }
-    }
-    Ok(tape.concat(&parts, range.axis))
+    let starts_inside = range.bounds.is_none_or(|(start, _)| start != 0);
+    let ends_inside = range.bounds.is_none_or(|(_, end)| end < FAR);
+    let around = [starts_inside.then_some(start), ends_inside.then_some(end)];
+    Ok(surround(tape, x, grad, range.axis, around))
 }
 
 /// Start and end of a range, each as a vector of one entry.
@@ -264,11 +251,6 @@ fn bounds(node: &NodeView<'_>, tape: &mut Tape<'_>, range: &Range) -> Result<[Va
         Ok(tape.slice(all, &[0], &[range.place as i64], &[range.place as i64 + 1], &[1]))
     };
     Ok([entry(1)?, entry(2)?])
-}
-
-fn cut_out(tape: &mut Tape<'_>, x: ValueId, axis: usize, start: ValueId, end: ValueId) -> ValueId {
-    let axes = tape.ints(&[axis as i64]);
-    tape.node(NodeSpec::new("Slice", &[x, start, end, axes]))
 }
 
 fn old_examples() -> Vec<Example> {

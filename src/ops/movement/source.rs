@@ -1,5 +1,5 @@
-//! Constant, ConstantOfShape, Shape, Size, Range, EyeLike, OneHot, RandomNormal, RandomNormalLike, RandomUniform,
-//! RandomUniformLike: what makes tensors up, from sizes or from nothing.
+//! Constant, `ConstantOfShape`, Shape, Size, Range, `EyeLike`, `OneHot`, `RandomNormal`, `RandomNormalLike`, `RandomUniform`,
+//! `RandomUniformLike`: what makes tensors up, from sizes or from nothing.
 //!
 //! Specification: <https://onnx.ai/onnx/operators/>. Shape has `start` and `end` since version 15.
 //!
@@ -38,15 +38,8 @@ pub(in crate::ops) static OPERATORS: &[&dyn Operator] = &[
         || vec![Example::new("ConstantOfShape").ints(&[2, 3]).no_gradient()],
     )
     .resized_by(resize_filled),
-    &Movement::new(
-        Spec::onnx("Shape", 1..=1, &["start", "end"]),
-        |_, _| Ok(()),
-        no_gradient,
-        || {
-            let shape = || Example::new("Shape").computed(&[2, 6, 3]).no_gradient().output_dtype(DType::I64);
-            vec![shape(), shape().attribute("start", 1)]
-        },
-    ),
+    &Movement::new(Spec::onnx("Shape", 1..=1, &["start", "end"]), |_, _| Ok(()), no_gradient, shape_examples)
+        .resized_by(resize_shape),
     &Movement::new(Spec::onnx("Size", 1..=1, &[]), couple_size, no_gradient, || {
         vec![Example::new("Size").computed(&[2, 6]).prunable(0, 1).no_gradient().output_dtype(DType::I64)]
     })
@@ -64,6 +57,7 @@ const fn random(op_type: &'static str, inputs: usize, attributes: &'static [&'st
     Movement::new(Spec::onnx(op_type, inputs..=inputs, attributes), couple_fixed, no_gradient, Vec::new)
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "it stands in a table of functions that can fail")]
 fn couple_fixed(node: &NodeView<'_>, slots: &mut dyn Coupling) -> Result<(), Unsupported> {
     pin_inputs(node, slots, 0, "it decides the size of a result that the node makes up");
     Ok(())

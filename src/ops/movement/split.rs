@@ -114,14 +114,13 @@ fn gradient(node: &NodeView<'_>, tape: &mut Tape<'_>) -> Result<(), Unsupported>
     let axis = parted(node)?;
     let mut parts = Vec::with_capacity(node.output_count());
     for output in 0..node.output_count() {
-        let grad = match tape.dy(output) {
-            Some(dy) => dy,
-            None => {
-                let y = tape
-                    .y(output)
-                    .map_err(|_| Unsupported(format!("part {output} is left out, so its size is unknown")))?;
-                super::adjoint::zeros_like(tape, y)
-            }
+        let grad = if let Some(dy) = tape.dy(output) {
+            dy
+        } else {
+            let y = tape
+                .y(output)
+                .map_err(|_| Unsupported(format!("part {output} is left out, so its size is unknown")))?;
+            super::adjoint::zeros_like(tape, y)
         };
         parts.push(grad);
     }

@@ -101,7 +101,7 @@ impl Operator for BatchNormalization {
             case(&[3, 4, 2, 2]).opset(14).attribute("training_mode", 0),
             case(&[3, 6, 2, 2]).opset(15).attribute("training_mode", 1).outputs(3),
             case(&[4, 6]).attribute("training_mode", 1).attribute("momentum", 0.0).outputs(3),
-            case(&[3, 4, 3]).attribute("training_mode", 1),
+            case(&[3, 4, 3]).attribute("training_mode", 1).attribute("momentum", 0.5).outputs(3),
         ]
     }
 }
@@ -226,7 +226,7 @@ fn through_statistics(
     count: ValueId,
     rank: usize,
 ) -> ValueId {
-    let mut part = |tape: &mut Tape<'_>, output: usize| {
+    let part = |tape: &mut Tape<'_>, output: usize| {
         let grad = tape.dy(output)?;
         let grad = per_channel(tape, grad, rank);
         let grad = tape.scale(grad, share);

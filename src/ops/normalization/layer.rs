@@ -115,21 +115,20 @@ impl Operator for LayerNormalization {
         let opset = *self.spec.versions.start();
         let case = || Example::new(self.spec.op_type).opset(opset);
         let mut examples = vec![
-            case().computed(&[2, 3, 6]).weight(&[6]).prunable(0, 2).prunable(0, 1),
-            case().attribute("axis", 1).computed(&[2, 3, 4]).weight(&[3, 4]).prunable(0, 1).prunable(0, 2),
-            case().attribute("axis", 1).computed(&[2, 3, 4]).weight(&[4]).prunable(0, 1).prunable(0, 2),
+            case().computed(&[2, 3, 6]).weight(&[6]).prunable(0, 1),
+            case().attribute("axis", 1).computed(&[2, 3, 4]).weight(&[3, 4]),
+            case().attribute("axis", 1).computed(&[2, 3, 4]).weight(&[4]),
         ];
         if self.with_mean {
             examples.extend([
-                case().computed(&[2, 3, 6]).weight(&[6]).weight(&[6]).prunable(0, 2).prunable(0, 1),
+                case().computed(&[2, 3, 6]).weight(&[6]).weight(&[6]).prunable(0, 1),
                 case()
                     .attribute("axis", -2)
                     .attribute("epsilon", 0.1)
                     .computed(&[2, 3, 4])
                     .weight(&[3, 4])
-                    .weight(&[3, 4])
-                    .prunable(0, 2),
-                case().opset(18).computed(&[3, 6]).weight(&[6]).weight(&[6]).prunable(0, 1),
+                    .weight(&[3, 4]),
+                case().opset(18).computed(&[3, 6]).weight(&[6]).weight(&[6]).prunable(0, 0),
             ]);
         }
         examples

@@ -3,7 +3,8 @@
 //! Specification: <https://onnx.ai/onnx/operators/onnx__AveragePool.html>. `count_include_pad` came with version 7,
 //! `ceil_mode` with 10, `dilations` with 19.
 
-use super::{couple, windows};
+use super::{couple, spread, windows};
+use crate::ops::window::Slide;
 use crate::ops::{
     Coupling, Cut, Example, NEWEST_OPSET, NodeEdit, NodeView, Operator, Spec, Tape, Unsupported,
 };
@@ -19,6 +20,17 @@ pub(in crate::ops) static OPERATORS: &[&dyn Operator] = &[&AveragePool(
     .versions(1..=NEWEST_OPSET),
 )];
 
+/// For every window, the share of an element in its mean along this axis. Padding may count, but not what hangs over
+/// it.
+fn shares(slide: &Slide, include_pad: bool) -> Vec<f64> {
+    let end = slide.before + slide.input + slide.behind;
+    let padded = |output: usize| {
+        (0..slide.kernel).filter(|tap| output * slide.stride + tap * slide.dilation < end).count()
+    };
+    let counts = if include_pad { (0..slide.output).map(padded).collect() } else { slide.counts() };
+    counts.into_iter().map(|count| 1.0 / count.max(1) as f64).collect()
+}
+
 impl Operator for AveragePool {
     fn spec(&self) -> &Spec {
         &self.0
@@ -30,8 +42,17 @@ impl Operator for AveragePool {
         couple(node, slots, full)
     }
 
-    fn gradient(&self, _: &NodeView<'_>, _: &mut Tape<'_>) -> Result<(), Unsupported> {
-        Err(Unsupported::new("its gradient is not written yet"))
+    fn gradient(&self, node: &NodeView<'_>, tape: &mut Tape<'_>) -> Result<(), Unsupported> {
+        if !tape.wants(0) {
+            return Ok(());
+        }
+        let windows = windows(node)?;
+        let include_pad = node.int("count_include_pad", 0) != 0;
+        let weights: Vec<Vec<f64>> = windows.iter().map(|slide| shares(slide, include_pad)).collect();
+        let dy = tape.dy0()?;
+        let dx = spread(tape, &windows, &weights, dy)?;
+        tape.give(0, dx);
+        Ok(())
     }
 
     fn macs(&self, _: &NodeView<'_>) -> u64 {

@@ -3,6 +3,7 @@
 //! Specification: <https://onnx.ai/onnx/operators/>. In version 1 the `p` of GlobalLpPool was a float.
 
 use super::couple;
+use crate::ir::NodeSpec;
 use crate::ops::{
     Coupling, Cut, Example, NEWEST_OPSET, NodeEdit, NodeView, Operator, Spec, Tape, Unsupported,
 };
@@ -62,7 +63,7 @@ impl Operator for Global {
     }
 }
 
-/// The mean of zeros over the spatial axes, added to what is broadcast, gives it the dimensions of `x`.
+/// Every element gets the same share.
 fn average_gradient(node: &NodeView<'_>, tape: &mut Tape<'_>) -> Result<(), Unsupported> {
     let (x, dy) = (node.x(0)?, tape.dy0()?);
     let shape = tape.shape_of(node, 0)?;
@@ -83,22 +84,19 @@ fn average_gradient(node: &NodeView<'_>, tape: &mut Tape<'_>) -> Result<(), Unsu
 }
 
 /// The gradient goes to the first of the largest elements of each channel.
-fn max_gradient(node: &NodeView<'_>, tape: &mut Tape<'_>) -> Result<(), Unsupported> {
-    let (rank, dy, x) = (node.x(0)?.rank(), tape.dy0()?, tape.x(0)?);
+fn max_gradient(_: &NodeView<'_>, tape: &mut Tape<'_>) -> Result<(), Unsupported> {
     if tape.opset() < 11 {
         return Err(Unsupported::new("its gradient needs opset 11"));
     }
+    let (x, dy) = (tape.x(0)?, tape.dy0()?);
     let shape = tape.op("Shape", &[x]);
     let flat = tape.reshape(x, &[0, 0, -1]);
-    let grad = tape.reshape(dy, &[0, 0, -1]);
-    let _ = rank;
-    let place =
-        tape.node(crate::ir::NodeSpec::new("ArgMax", &[flat]).attribute("axis", 2).attribute("keepdims", 1));
-    let zero = tape.scalar(0.0);
     let flat_shape = tape.op("Shape", &[flat]);
+    let place = tape.node(NodeSpec::new("ArgMax", &[flat]).attribute("axis", 2).attribute("keepdims", 1));
+    let zero = tape.scalar(0.0);
     let zeros = tape.op("Expand", &[zero, flat_shape]);
-    let scattered =
-        tape.node(crate::ir::NodeSpec::new("ScatterElements", &[zeros, place, grad]).attribute("axis", 2));
+    let grad = tape.reshape(dy, &[0, 0, -1]);
+    let scattered = tape.node(NodeSpec::new("ScatterElements", &[zeros, place, grad]).attribute("axis", 2));
     let dx = tape.reshape_to(scattered, shape);
     tape.give(0, dx);
     Ok(())

@@ -3,7 +3,7 @@
 //! Specification: <https://onnx.ai/onnx/operators/onnx__LpPool.html>. In version 1 `p` was a float; `ceil_mode` and
 //! `dilations` came with version 18.
 
-use super::{couple, windows};
+use super::{couple, spread, windows};
 use crate::ir::ValueId;
 use crate::ops::{
     Coupling, Cut, Example, NEWEST_OPSET, NodeEdit, NodeView, Operator, Spec, Tape, Unsupported,
@@ -30,8 +30,19 @@ impl Operator for LpPool {
         couple(node, slots, true)
     }
 
-    fn gradient(&self, _: &NodeView<'_>, _: &mut Tape<'_>) -> Result<(), Unsupported> {
-        Err(Unsupported::new("its gradient is not written yet"))
+    fn gradient(&self, node: &NodeView<'_>, tape: &mut Tape<'_>) -> Result<(), Unsupported> {
+        if !tape.wants(0) {
+            return Ok(());
+        }
+        let (windows, p) = (windows(node)?, node.int("p", 2));
+        let (x, y, dy) = (tape.x(0)?, tape.y(0)?, tape.dy0()?);
+        let ones: Vec<Vec<f64>> = windows.iter().map(|slide| vec![1.0; slide.output]).collect();
+        let share = share(tape, dy, y, p)?;
+        let spread = spread(tape, &windows, &ones, share)?;
+        let slope = slope(tape, x, p)?;
+        let dx = tape.mul(slope, spread);
+        tape.give(0, dx);
+        Ok(())
     }
 
     fn macs(&self, _: &NodeView<'_>) -> u64 {

@@ -18,8 +18,8 @@ static SPEC: Spec =
 
 /// Which axis of a and b is summed over.
 fn inner_axes(node: &NodeView<'_>) -> (usize, usize) {
-    let a = if node.int("transA", 0) == 0 { 1 } else { 0 };
-    let b = if node.int("transB", 0) == 0 { 0 } else { 1 };
+    let a = usize::from(node.int("transA", 0) == 0);
+    let b = usize::from(node.int("transB", 0) != 0);
     (a, b)
 }
 

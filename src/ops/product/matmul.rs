@@ -44,7 +44,7 @@ impl Layout {
 
     /// Whether `a` can be read as one matrix `[rest, K]` that meets the one matrix b.
     fn flattens(&self) -> bool {
-        self.b_rank == 2 && self.a_rank > 2
+        self.b_rank == 2 && self.a_rank > 1
     }
 }
 
@@ -150,9 +150,12 @@ fn flat_gradient(node: &NodeView<'_>, tape: &mut Tape<'_>) -> Result<(), Unsuppo
         tape.give(0, grad);
     }
     if tape.wants(1) {
-        let [inner, columns] = [node.x(1)?.dims()[0], node.x(1)?.dims()[1]];
-        let rows = tape.reshape(a, &[-1, inner as i64]);
-        let dy_rows = tape.reshape(dy, &[-1, columns as i64]);
+        let (mut rows, mut dy_rows) = (a, dy);
+        if node.x(0)?.rank() > 2 {
+            let weight = node.x(1)?.dims();
+            rows = tape.reshape(a, &[-1, weight[0] as i64]);
+            dy_rows = tape.reshape(dy, &[-1, weight[1] as i64]);
+        }
         let grad = transposed_product(tape, rows, dy_rows);
         tape.give(1, grad);
     }

@@ -46,12 +46,12 @@ pub(in crate::ops) static OPERATORS: &[&dyn Operator] = &[
     &Reduce::new("ReduceMean", false, AtZero::Zero, true, mean),
     &Reduce::new("ReduceMax", false, AtZero::Zero, true, |_, tape, of| Ok(pick(tape, of, "Less"))),
     &Reduce::new("ReduceMin", false, AtZero::Zero, true, |_, tape, of| Ok(pick(tape, of, "Greater"))),
-    &Reduce::new("ReduceProd", false, AtZero::Zero, true, prod),
-    &Reduce::new("ReduceL1", true, AtZero::Zero, false, l1),
-    &Reduce::new("ReduceL2", true, AtZero::Zero, false, l2),
-    &Reduce::new("ReduceSumSquare", true, AtZero::Zero, false, sum_square),
+    &Reduce::new("ReduceProd", false, AtZero::Zero, true, |_, tape, of| Ok(prod(tape, of))),
+    &Reduce::new("ReduceL1", true, AtZero::Zero, false, |_, tape, of| Ok(l1(tape, of))),
+    &Reduce::new("ReduceL2", true, AtZero::Zero, false, |_, tape, of| Ok(l2(tape, of))),
+    &Reduce::new("ReduceSumSquare", true, AtZero::Zero, false, |_, tape, of| Ok(sum_square(tape, of))),
     &Reduce::new("ReduceLogSum", true, AtZero::Infinite, false, log_sum),
-    &Reduce::new("ReduceLogSumExp", false, AtZero::Finite, false, log_sum_exp),
+    &Reduce::new("ReduceLogSumExp", false, AtZero::Finite, false, |_, tape, of| Ok(log_sum_exp(tape, of))),
 ];
 
 impl Reduce {
@@ -110,7 +110,7 @@ impl Operator for Reduce {
         for axis in 0..node.x(0)?.rank() {
             let own = slots.input(0, axis);
             if axes.contains(&axis) {
-                if !own.is_fixed() && !(self.ignores_zeros && own.zero()) {
+                if !own.is_fixed() && (!self.ignores_zeros || !own.zero()) {
                     slots.approximate(&own, "what is reduced over the axis changes with its indices");
                 }
                 place += usize::from(keeps);
@@ -204,7 +204,7 @@ fn pick(tape: &mut Tape<'_>, of: &Reduction, beyond: &str) -> ValueId {
     tape.mul(hit, share)
 }
 
-fn prod(_: &NodeView<'_>, tape: &mut Tape<'_>, of: &Reduction) -> Result<ValueId, Unsupported> {
+fn prod(tape: &mut Tape<'_>, of: &Reduction) -> ValueId {
     // The product of all others: y / x, or where x is zero the product of what is not. Zeros count as ones here,
     // and the result is wiped where another element is zero.
     let truth = tape.cast(of.x, crate::tensor::DType::Bool);
@@ -219,24 +219,24 @@ fn prod(_: &NodeView<'_>, tape: &mut Tape<'_>, of: &Reduction) -> Result<ValueId
     let product = tape.reduce("ReduceProd", filled, &of.axes, true, 18);
     let rest = tape.div(product, filled);
     let rest = tape.mul(rest, alone);
-    Ok(tape.mul(rest, of.dy))
+    tape.mul(rest, of.dy)
 }
 
-fn l1(_: &NodeView<'_>, tape: &mut Tape<'_>, of: &Reduction) -> Result<ValueId, Unsupported> {
+fn l1(tape: &mut Tape<'_>, of: &Reduction) -> ValueId {
     let sign = tape.op("Sign", &[of.x]);
-    Ok(tape.mul(sign, of.dy))
+    tape.mul(sign, of.dy)
 }
 
-fn l2(_: &NodeView<'_>, tape: &mut Tape<'_>, of: &Reduction) -> Result<ValueId, Unsupported> {
+fn l2(tape: &mut Tape<'_>, of: &Reduction) -> ValueId {
     // The tiny term makes the gradient of a norm of zeros zero and changes nothing else.
     let norm = tape.shift(of.y, 1e-30);
     let factor = tape.div(of.dy, norm);
-    Ok(tape.mul(of.x, factor))
+    tape.mul(of.x, factor)
 }
 
-fn sum_square(_: &NodeView<'_>, tape: &mut Tape<'_>, of: &Reduction) -> Result<ValueId, Unsupported> {
+fn sum_square(tape: &mut Tape<'_>, of: &Reduction) -> ValueId {
     let twice = tape.scale(of.dy, 2.0);
-    Ok(tape.mul(of.x, twice))
+    tape.mul(of.x, twice)
 }
 
 fn log_sum(node: &NodeView<'_>, tape: &mut Tape<'_>, of: &Reduction) -> Result<ValueId, Unsupported> {
@@ -245,8 +245,8 @@ fn log_sum(node: &NodeView<'_>, tape: &mut Tape<'_>, of: &Reduction) -> Result<V
     spread(node, tape, share)
 }
 
-fn log_sum_exp(_: &NodeView<'_>, tape: &mut Tape<'_>, of: &Reduction) -> Result<ValueId, Unsupported> {
+fn log_sum_exp(tape: &mut Tape<'_>, of: &Reduction) -> ValueId {
     let log_share = tape.sub(of.x, of.y);
     let share = tape.op("Exp", &[log_share]);
-    Ok(tape.mul(share, of.dy))
+    tape.mul(share, of.dy)
 }
