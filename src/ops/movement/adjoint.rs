@@ -145,6 +145,37 @@ pub(super) fn map_axis(
     Ok(tape.transpose(mapped, &swap))
 }
 
+/// Puts `part`, which was taken at the constant `indices` of an axis of `len`, back in its place, with zeros where
+/// nothing was taken and sums where something was taken twice. `rank` is that of `part`.
+pub(super) fn put_back(
+    tape: &mut Tape<'_>,
+    part: ValueId,
+    rank: usize,
+    axis: usize,
+    (len, indices): (usize, &[usize]),
+) -> Result<ValueId, Unsupported> {
+    let mut pads = vec![0; 2 * rank];
+    let in_a_row = indices.windows(2).all(|pair| pair[1] == pair[0] + 1);
+    if let (Some(&first), true) = (indices.first(), in_a_row) {
+        pads[axis] = first as i64;
+        pads[axis + rank] = (len - first - indices.len()) as i64;
+        return Ok(tape.pad(part, &pads));
+    }
+    // Where each index of the axis lies in `part`; what was not taken reads a zero put behind it.
+    let nowhere = indices.len() as i64;
+    let mut places = vec![nowhere; len];
+    for (place, &index) in indices.iter().enumerate() {
+        if places[index] != nowhere {
+            return map_axis(tape, part, rank, axis, &AxisMap::put_back(len, indices));
+        }
+        places[index] = place as i64;
+    }
+    pads[axis + rank] = i64::from(places.contains(&nowhere));
+    let padded = tape.pad(part, &pads);
+    let places = tape.ints(&places);
+    Ok(tape.node(NodeSpec::new("Gather", &[padded, places]).attribute("axis", axis as i64)))
+}
+
 /// The indices of `x` from `start` to `end`, each a vector of one entry, along axis `axis`.
 pub(super) fn cut_out(tape: &mut Tape<'_>, x: ValueId, axis: usize, start: ValueId, end: ValueId) -> ValueId {
     let axes = tape.ints(&[axis as i64]);

@@ -3,7 +3,9 @@
 //! Specification: <https://onnx.ai/onnx/operators/onnx__Gather.html>. Indices may be negative since version 11;
 //! runtimes accept them before, too.
 
-use super::adjoint::{AxisMap, Size, dim_of, map_axis, reshape, scatter_add, size, surround};
+use std::collections::BTreeSet;
+
+use super::adjoint::{AxisMap, Size, dim_of, reshape, scatter_add, size, surround};
 use super::{Movement, new_places, part, pin_inputs, set};
 use crate::ir::{NodeSpec, ValueId};
 use crate::ops::node::axis_index;
@@ -98,8 +100,13 @@ fn gradient(node: &NodeView<'_>, tape: &mut Tape<'_>) -> Result<(), Unsupported>
     let axis = gathered(node)?;
     let x = node.x(0)?;
     let len = x.dims()[axis];
-    let small = constant_indices(node, axis).filter(|taken| taken.len().saturating_mul(len) <= AxisMap::MOST);
-    let grad = match small {
+    // Only indices that are taken twice need a matrix.
+    let fits = |taken: &Vec<usize>| {
+        let distinct: BTreeSet<usize> = taken.iter().copied().collect();
+        distinct.len() == taken.len() || taken.len().saturating_mul(len) <= AxisMap::MOST
+    };
+    let steady = constant_indices(node, axis).filter(fits);
+    let grad = match steady {
         Some(taken) => put_back(node, tape, dy, axis, &taken)?,
         None => match run_of(node) {
             Some((first, last)) if x.varies(axis) && tape.opset() >= 10 => {
@@ -140,15 +147,7 @@ fn put_back(
         1 => dy,
         _ => reshape(tape, dy, &sizes),
     };
-    let len = x.dims()[axis];
-    let in_a_row = taken.windows(2).all(|pair| pair[1] == pair[0] + 1);
-    if let (Some(&first), true) = (taken.first(), in_a_row) {
-        let mut pads = vec![0; 2 * x.rank()];
-        pads[axis] = first as i64;
-        pads[axis + x.rank()] = (len - first - taken.len()) as i64;
-        return Ok(tape.pad(flat, &pads));
-    }
-    map_axis(tape, flat, x.rank(), axis, &AxisMap::put_back(len, taken))
+    super::adjoint::put_back(tape, flat, x.rank(), axis, (x.dims()[axis], taken))
 }
 
 /// From how many elements on a one-hot matrix is more work than adding rows.

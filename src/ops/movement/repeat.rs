@@ -94,7 +94,9 @@ fn tile_gradient(node: &NodeView<'_>, tape: &mut Tape<'_>) -> Result<(), Unsuppo
     let rank = x.rank();
     let outer: Vec<usize> = (0..rank).map(|axis| 2 * axis).collect();
     // Every axis is seen as its repeats and its own indices.
-    let steady = repeats.steady_ints().filter(|_| (0..rank).filter(|&axis| x.varies(axis)).count() <= 1);
+    let steady = repeats
+        .steady_ints()
+        .filter(|counts| counts.len() == rank && (0..rank).filter(|&axis| x.varies(axis)).count() <= 1);
     let pairs = if let Some(counts) = steady {
         let dims: Vec<i64> = (0..rank)
             .flat_map(|axis| [counts[axis], if x.varies(axis) { -1 } else { x.dims()[axis] as i64 }])

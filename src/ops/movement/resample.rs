@@ -171,7 +171,9 @@ fn gradient(node: &NodeView<'_>, tape: &mut Tape<'_>) -> Result<(), Unsupported>
     let (x, y) = (node.x(0)?, node.y(0)?);
     let mut scaled: Vec<(usize, f32)> = Vec::new();
     for (axis, scaling) in scalings(node)?.iter().enumerate() {
-        let scale = scaling.scale.ok_or_else(|| Unsupported::new("the model computes its scales"))?;
+        let scale = scaling.scale.ok_or_else(|| {
+            Unsupported::new("the model computes its scales, or its sizes follow those of the inputs")
+        })?;
         if scale != 1.0 || interpolation.coordinates.starts_with("tf_") {
             scaled.push((axis, scale));
         }

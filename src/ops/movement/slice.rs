@@ -3,7 +3,7 @@
 //! Specification: <https://onnx.ai/onnx/operators/onnx__Slice.html>. Bounds were attributes before version 10 and are
 //! inputs since, with steps of any sign.
 
-use super::adjoint::{AxisMap, cut_out, map_axis, surround};
+use super::adjoint::{self, cut_out, surround};
 use super::{Movement, new_places, pass, pin_inputs, set, survivors_before};
 use crate::ir::{Attribute, ValueId};
 use crate::ops::cut::{Entry, Replacement, ReplacementInput};
@@ -201,8 +201,7 @@ fn gradient(node: &NodeView<'_>, tape: &mut Tape<'_>) -> Result<(), Unsupported>
                 pads[range.axis + x.rank()] = (len - first - indices.len()) as i64;
             }
             Some(indices) => {
-                let map = AxisMap::put_back(len, &indices);
-                grad = map_axis(tape, grad, x.rank(), range.axis, &map)?;
+                grad = adjoint::put_back(tape, grad, x.rank(), range.axis, (len, &indices))?;
             }
             None if range.step == 1 => moving.push(*range),
             None => return Err(Unsupported::new("it takes steps along an axis that varies")),
