@@ -62,6 +62,12 @@ fn inspect_says_why_an_axis_stays() {
     let json = run(&["inspect", &fixture("resnet8.onnx"), "--json"]).json();
     let head = json["pinned"].as_array().unwrap().iter().find(|axis| axis["tensor"] == "fc.weight").unwrap();
     assert_eq!((head["axis"].as_u64(), head["size"].as_u64()), (Some(0), Some(10)));
+    let members =
+        json["families"].as_array().unwrap().iter().flat_map(|family| family["members"].as_array().unwrap());
+    for member in members.filter(|member| member["tensor"].as_str().unwrap().ends_with("conv1.weight")) {
+        let role = if member["axis"] == 0 { "producer" } else { "consumer" };
+        assert_eq!(member["role"], role, "{member}");
+    }
 }
 
 #[test]
