@@ -3,8 +3,10 @@
 use std::error::Error;
 
 use safe_onnx::compress::{CompressError, ToolError};
+use safe_onnx::data::DataError;
 use safe_onnx::engine::EngineError;
 use safe_onnx::ir::IrError;
+use safe_onnx::safe::TrainError;
 use safe_onnx::trace::TraceError;
 use safe_onnx::verify::VerifyError;
 use thiserror::Error as ThisError;
@@ -39,7 +41,6 @@ impl From<CompressError> for Failure {
     fn from(error: CompressError) -> Self {
         match error {
             CompressError::Stopped => Self::Stopped,
-            #[allow(unreachable_patterns, reason = "the enum grows")]
             other => Self::Compress(other),
         }
     }
@@ -48,6 +49,11 @@ impl From<CompressError> for Failure {
 impl Failure {
     pub(super) fn usage(problem: String, hint: &'static str) -> Self {
         Self::Usage { problem, hint }
+    }
+
+    /// Whether the command ran, but its result failed verification.
+    pub(super) fn is_refuted(&self) -> bool {
+        matches!(self, Self::Compress(CompressError::Differs(_)))
     }
 
     /// The whole message: the error, its causes, and a hint.
@@ -129,15 +135,45 @@ fn hint_of(error: &(dyn Error + 'static)) -> Option<&'static str> {
             _ => None,
         };
     }
-    match error.downcast_ref::<ToolError>() {
-        Some(ToolError::Data(_)) => Some(
+    if let Some(error) = error.downcast_ref::<CompressError>() {
+        return hint_of_run(error);
+    }
+    if error.is::<DataError>() {
+        return Some(
             "README.md, section Data, says how data are laid out; --mean and --std are those of training",
-        ),
+        );
+    }
+    match error.downcast_ref::<ToolError>() {
         Some(ToolError::Label { .. }) => Some("check that the labels count from 0 and belong to this model"),
         Some(ToolError::Autodiff(_)) => {
             Some("`safe-onnx inspect` names the operators that are not understood")
         }
         Some(ToolError::Shape(_)) => Some("give input shapes with --shape NAME=DIMS"),
         _ => None,
+    }
+}
+
+/// Transparent errors have no cause of their own, so that these are looked into by name.
+fn hint_of_run(error: &CompressError) -> Option<&'static str> {
+    match error {
+        CompressError::Stopped => None,
+        CompressError::Ir(error) => hint_of(error),
+        CompressError::Engine(error) => hint_of(error),
+        CompressError::Trace(error) => hint_of(error),
+        CompressError::Data(error) => hint_of(error),
+        CompressError::Verify(error) => hint_of(error),
+        CompressError::Eval(error) => error.source().and_then(hint_of).or_else(|| hint_of(error)),
+        CompressError::Autodiff(_) => Some(
+            "`safe-onnx inspect` names what is not understood; --method magnitude --epochs 0 needs no gradient",
+        ),
+        CompressError::Train(TrainError::Engine(error)) => hint_of(error),
+        CompressError::Train(_) => Some("a smaller --lr may help; --epochs 0 cuts without training"),
+        CompressError::Loss(_) => Some("name another loss with --loss, or leave it out"),
+        CompressError::Unreachable { .. } => {
+            Some("ask for a larger share with --target; `safe-onnx inspect` shows what can be cut")
+        }
+        CompressError::Shrink(_) | CompressError::Differs(_) => Some(
+            "this is a defect of safe-onnx: please report it with the model; --exclude REGEX leaves layers alone",
+        ),
     }
 }

@@ -42,7 +42,7 @@ pub(crate) fn run() -> ExitCode {
         }
         Err(failure) => {
             output::message(&failure.text());
-            ExitCode::from(2)
+            ExitCode::from(if failure.is_refuted() { 1 } else { 2 })
         }
     }
 }

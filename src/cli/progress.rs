@@ -88,7 +88,6 @@ impl Observer for Progress {
             }
             Event::Step(done, figures) => {
                 if let Some(bar) = &self.bar {
-                    // `done` counts the steps of this event.
                     bar.inc(done as u64);
                     bar.set_message(figures);
                 }

@@ -3,12 +3,15 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use super::objective::holds_probabilities;
 use super::tool::{ModelPlan, ToolError, class_axis};
 use crate::autodiff::{self, Loss, Request, Term};
 use crate::engine::discover;
 use crate::ir::{DeclaredDim, Model, Storage, ValueId, constants_to_initializers};
 use crate::report::DifferentiateReport;
+use crate::tensor::Tensor;
 use crate::trace::{self, InputShapes};
+use crate::verify::load_model;
 
 /// What `differentiate` is asked to do.
 #[derive(Debug, Clone)]
@@ -41,7 +44,8 @@ const CONSTANT: usize = 64;
 
 /// Runs `differentiate`: writes a model whose inputs are those of the model, `target`, and the trained initializers,
 /// which keep their values as defaults; and whose outputs are `loss`, `grad:NAME` for each of them, and with batch
-/// statistics the updated running ones. The loss is that of the model's first output.
+/// statistics the updated running ones. The loss is that of the model's first output; for cross-entropy, one that
+/// holds probabilities on random inputs is taken for such, others for logits.
 ///
 /// # Errors
 /// When the model cannot be read or traced, has no gradient, or the file cannot be written.
@@ -58,7 +62,12 @@ pub fn differentiate(plan: &DifferentiatePlan) -> Result<DifferentiateReport, To
         TargetLoss::SquaredError => Term::SquaredError { output: 0 },
         TargetLoss::CrossEntropy => {
             let class_axis = class_axis(rank, plan.class_axis)?;
-            Term::CrossEntropy { output: 0, class_axis, probabilities: false }
+            let mut loaded = load_model(&*engine.engine, &plan.model.runtime.load, &model)??;
+            let inputs: Vec<(&str, &Tensor)> =
+                traced.inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+            let outputs = loaded.session.run(&inputs)?;
+            let probabilities = outputs.first().is_some_and(|values| holds_probabilities(values, class_axis));
+            Term::CrossEntropy { output: 0, class_axis, probabilities }
         }
     };
     let trainable = autodiff::trainable_initializers(&model.graph, &traced.facts)

@@ -85,7 +85,7 @@ pub(super) fn target_specs(graph: &Graph, trace: &Trace, choice: LossChoice) -> 
 }
 
 /// Whether the rows of an output along the class axis are probabilities.
-fn holds_probabilities(tensor: &Tensor, axis: usize) -> bool {
+pub(super) fn holds_probabilities(tensor: &Tensor, axis: usize) -> bool {
     let Ok(values) = tensor.to_f64() else { return false };
     let dims = tensor.dims();
     let inner: usize = dims[axis + 1..].iter().product();

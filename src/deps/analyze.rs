@@ -53,6 +53,8 @@ struct Walk<'a> {
     inputs: &'a [Option<ValueId>],
     outputs: &'a [Option<ValueId>],
     place: String,
+    /// By value: whether it is made of initializers alone, as a transposed weight is.
+    constant: Vec<bool>,
 }
 
 impl Walk<'_> {
@@ -65,6 +67,16 @@ impl Walk<'_> {
         }
         self.analysis.reasons.push(pin);
         self.analysis.reasons.len() as ReasonId - 1
+    }
+
+    /// Whether the slots are those of a weight that this node reads. Values that it computes with may have the very
+    /// slots of another weight: the one that made them.
+    fn of_a_weight(&self, slots: &Arc<[Slot]>) -> bool {
+        let weights = self.inputs.iter().flatten().filter(|input| self.constant[input.index()]);
+        weights
+            .filter_map(|input| self.analysis.axes[input.index()].as_ref())
+            .flatten()
+            .any(|axis| axis.slots().is_some_and(|own| Arc::ptr_eq(own, slots)))
     }
 
     fn for_slots(&mut self, axis: &Axis, mut change: impl FnMut(&mut SlotTable, Slot)) {
@@ -133,7 +145,9 @@ impl Coupling for Walk<'_> {
 
     fn contract(&mut self, a: &Axis, b: &Axis) {
         for axis in [a, b] {
-            if let Some(slots) = axis.slots() {
+            if let Some(slots) = axis.slots()
+                && self.of_a_weight(slots)
+            {
                 self.analysis.consumed.push(Arc::clone(slots));
             }
         }
@@ -231,13 +245,19 @@ pub fn analyze(model: &Model, facts: &Facts) -> Analysis {
     }
     let fixed = Pin { place: "graph".to_owned(), reason: "the axis has a fixed length".to_owned() };
     let analysis = Analysis { table, axes, reasons: vec![fixed], consumed: Vec::new(), unknown: Vec::new() };
-    let mut walk = Walk { analysis, inputs: &[], outputs: &[], place: String::new() };
+    let constant = graph.values().map(|(_, value)| value.initializer().is_some()).collect();
+    let mut walk = Walk { analysis, inputs: &[], outputs: &[], place: String::new(), constant };
     for (id, node) in graph.nodes() {
         let opset = model.opset(&node.domain).unwrap_or(0);
         let view = NodeView::new(graph, facts, id, opset);
         walk.inputs = &node.inputs;
         walk.outputs = &node.outputs;
         walk.place = graph.describe(id);
+        let mut read = node.inputs.iter().flatten().chain(&node.captured);
+        let constant = read.all(|input| walk.constant[input.index()]);
+        for output in node.outputs.iter().flatten() {
+            walk.constant[output.index()] = constant;
+        }
         if let Err(reason) = ops::find(&view).couple(&view, &mut walk) {
             walk.analysis.unknown.push((id, reason.to_string()));
             walk.pin_values(&node.inputs, &reason.0);

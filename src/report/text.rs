@@ -5,7 +5,8 @@ use std::fmt::{self, Display, Formatter};
 use super::table::Table;
 use super::units::{bytes, count, percent, seconds};
 use super::{
-    DifferentiateReport, DoctorFigures, EvalReport, FamilyFigures, InspectReport, Verified, VerifyReport,
+    DifferentiateReport, DoctorFigures, EvalReport, FamilyFigures, InspectReport, PinnedAxis, Verified,
+    VerifyReport,
 };
 
 impl Display for EvalReport {
@@ -141,10 +142,21 @@ impl Display for InspectReport {
         self.families(formatter)?;
         if !self.pinned.is_empty() {
             writeln!(formatter, "\nWeight axes that stay")?;
-            let mut table = Table::new(4, &["weight", "axis", "size", "because"]);
-            for axis in &self.pinned {
-                let because = format!("{}: {}", axis.place, axis.reason);
-                table.row(vec![axis.tensor.clone(), axis.axis.to_string(), axis.size.to_string(), because]);
+            let mut table = Table::new(4, &["weight", "axes", "sizes", "because"]);
+            let same = |a: &PinnedAxis, b: &PinnedAxis| {
+                (&a.tensor, &a.place, &a.reason) == (&b.tensor, &b.place, &b.reason)
+            };
+            for axes in self.pinned.chunk_by(same) {
+                let list = |number: fn(&PinnedAxis) -> usize| {
+                    axes.iter().map(|axis| number(axis).to_string()).collect::<Vec<_>>().join(", ")
+                };
+                let because = format!("{}: {}", axes[0].place, axes[0].reason);
+                table.row(vec![
+                    axes[0].tensor.clone(),
+                    list(|axis| axis.axis),
+                    list(|axis| axis.size),
+                    because,
+                ]);
             }
             write!(formatter, "{table}")?;
         }

@@ -79,8 +79,8 @@ fn project_tensors<T: Scalar>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Base, LearningRate, Options, Parameter, Penalty, Threshold, Unstructured};
     use super::*;
+    use crate::safe::{Base, LearningRate, Options, Parameter, Penalty, Threshold, Unstructured};
 
     #[test]
     fn the_sparse_minimum_is_found() {

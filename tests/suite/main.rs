@@ -1,6 +1,8 @@
 //! The integration tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod architecture;
+mod cli;
 mod gradient_reference;
 mod laws;
 mod safe_reference;

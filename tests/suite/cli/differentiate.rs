@@ -1,0 +1,91 @@
+//! Training graphs, run by both engines.
+
+use safe_onnx::ir::Model;
+use safe_onnx::tensor::Tensor;
+
+use super::{fixture, run_in};
+use crate::support::{engines, run};
+
+#[test]
+fn gradients_are_those_of_the_loss() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = fixture("resnet8.onnx");
+    let words = ["differentiate", &model, "-o", "{}/grad.onnx", "--loss", "cross-entropy", "--json"];
+    let report = run_in(folder.path(), &words).expect_code(0).json();
+    assert_eq!((&report["loss"], &report["targets"][0]), (&"loss".into(), &"target".into()));
+    let training = Model::read(&folder.path().join("grad.onnx")).unwrap();
+    let graph = &training.graph;
+    let outputs: Vec<&str> = graph.outputs().iter().map(|&id| graph.value(id).name()).collect();
+    let inputs: Vec<&str> = graph.inputs().iter().map(|&id| graph.value(id).name()).collect();
+    for name in ["conv.weight", "bn.bias", "fc.weight", "fc.bias"] {
+        assert!(inputs.contains(&name) && outputs.contains(&format!("grad:{name}").as_str()), "{name}");
+    }
+    assert!(!inputs.contains(&"bn.running_mean"), "running statistics are not trained");
+    let place = outputs.iter().position(|&name| name == "grad:fc.bias").unwrap();
+    let bias = graph.value(graph.find("fc.bias").unwrap()).initializer().unwrap().tensor().unwrap();
+    let pixels: Vec<f32> = (0..3 * 28 * 28).map(|index| (index % 23) as f32 / 11.0 - 1.0).collect();
+    let images = Tensor::new(vec![3, 1, 28, 28], pixels).unwrap();
+    let labels = Tensor::vector(vec![0_i64, 3, 9]);
+    for engine in engines() {
+        let given = [("input", &images), ("target", &labels)];
+        let found = run(&*engine, &training, &given).unwrap();
+        let gradient = found[place].to_f64().unwrap();
+        let loss = |step: f32| {
+            let mut bias = bias.clone();
+            bias.as_mut_slice::<f32>().unwrap()[3] += step;
+            let given = [("input", &images), ("target", &labels), ("fc.bias", &bias)];
+            run(&*engine, &training, &given).unwrap()[0].to_f64().unwrap()[0]
+        };
+        let expected = (loss(0.05) - loss(-0.05)) / 0.1;
+        let gap = (gradient[3] - expected).abs();
+        assert!(gap < 1e-3, "{}: {} by hand, {expected} by steps", engine.name(), gradient[3]);
+        assert!(gradient.iter().sum::<f64>().abs() < 1e-5, "softmax minus one-hot sums to zero");
+    }
+}
+
+#[test]
+fn batch_statistics_come_out_when_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = fixture("resnet8.onnx");
+    let words = [
+        "differentiate",
+        &model,
+        "-o",
+        "{}/g.onnx",
+        "--loss",
+        "cross-entropy",
+        "--batch-norm",
+        "train",
+        "--json",
+    ];
+    let report = run_in(folder.path(), &words).expect_code(0).json();
+    let statistics = report["statistics"].as_array().unwrap();
+    assert!(statistics.iter().any(|pair| pair[0] == "bn.running_mean"), "{report}");
+    let training = Model::read(&folder.path().join("g.onnx")).unwrap();
+    for pair in statistics {
+        let id = training.graph.find(pair[1].as_str().unwrap()).unwrap();
+        assert!(training.graph.outputs().contains(&id), "{pair}");
+    }
+}
+
+#[test]
+fn squared_errors_take_targets_of_the_outputs_shape() {
+    let folder = tempfile::tempdir().unwrap();
+    let words = ["differentiate", &fixture("vit_tiny.onnx"), "-o", "{}/g.onnx", "--loss", "mse"];
+    run_in(folder.path(), &words).expect_code(0);
+    let training = Model::read(&folder.path().join("g.onnx")).unwrap();
+    let images = Tensor::new(vec![2, 1, 28, 28], vec![0.5_f32; 2 * 28 * 28]).unwrap();
+    let target = Tensor::new(vec![2, 10], vec![1.0_f32; 20]).unwrap();
+    let original = Model::read(fixture("vit_tiny.onnx").as_ref()).unwrap();
+    for engine in engines() {
+        let logits = run(&*engine, &original, &[("input", &images)]).unwrap()[0].to_f64().unwrap();
+        let expected = logits.iter().map(|value| (value - 1.0).powi(2)).sum::<f64>() / 20.0;
+        let found = run(&*engine, &training, &[("input", &images), ("target", &target)]).unwrap();
+        let found = found[0].to_f64().unwrap()[0];
+        assert!(
+            (found - expected).abs() < 1e-4 * expected.max(1.0),
+            "{}: {found}, {expected}",
+            engine.name()
+        );
+    }
+}
