@@ -82,7 +82,7 @@ fn check(case: &Path) -> Result<(), String> {
         let request = Request {
             loss: Loss { terms: vec![(1.0, term.clone())] },
             trainable: trainable_initializers(&model.graph, &traced.facts),
-            batch_statistics: false,
+            batch_statistics: None,
             elementary: !engine.normalizes_batches(),
             freeze_unsupported: false,
         };
