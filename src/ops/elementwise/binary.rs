@@ -203,15 +203,18 @@ fn prelu_gradient(node: &NodeView<'_>, tape: &mut Tape<'_>) -> Result<(), Unsupp
     let (dy, x, slope) = (tape.dy0()?, tape.x(0)?, tape.x(1)?);
     let zero = tape.scalar(0.0);
     let positive = tape.op("Greater", &[x, zero]);
+    let positive = tape.indicator(positive);
+    let one = tape.scalar(1.0);
+    let negative = tape.sub(one, positive);
     if tape.wants(0) {
-        let one = tape.scalar(1.0);
-        let factor = tape.select(positive, one, slope);
+        let factor = tape.mul(negative, slope);
+        let factor = tape.add(factor, positive);
         let grad = tape.mul(dy, factor);
         tape.give_unbroadcast(node, 0, grad)?;
     }
     if tape.wants(1) {
-        let negative = tape.select(positive, zero, x);
-        let grad = tape.mul(dy, negative);
+        let part = tape.mul(negative, x);
+        let grad = tape.mul(dy, part);
         tape.give_unbroadcast(node, 1, grad)?;
     }
     Ok(())
@@ -239,13 +242,15 @@ fn pick_gradient(node: &NodeView<'_>, tape: &mut Tape<'_>) -> Result<(), Unsuppo
 
 fn where_gradient(node: &NodeView<'_>, tape: &mut Tape<'_>) -> Result<(), Unsupported> {
     let (dy, condition) = (tape.dy0()?, tape.x(0)?);
-    let zero = tape.scalar(0.0);
+    let chosen = tape.indicator(condition);
     if tape.wants(1) {
-        let grad = tape.select(condition, dy, zero);
+        let grad = tape.mul(dy, chosen);
         tape.give_unbroadcast(node, 1, grad)?;
     }
     if tape.wants(2) {
-        let grad = tape.select(condition, zero, dy);
+        let one = tape.scalar(1.0);
+        let other = tape.sub(one, chosen);
+        let grad = tape.mul(dy, other);
         tape.give_unbroadcast(node, 2, grad)?;
     }
     Ok(())
