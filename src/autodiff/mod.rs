@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use thiserror::Error;
 
 use crate::ir::{Facts, Graph, Model, NodeId, ValueId, Violation, drop_unused};
-use crate::ops::{self, NodeView, RunningStatistic, Tape, TapeStart};
+use crate::ops::{self, NodeView, RunningStatistic, Statistics, Tape, TapeStart};
 use crate::tensor::DType;
 
 /// Why there is no training graph.
@@ -50,8 +50,8 @@ pub struct Request {
     pub loss: Loss,
     /// The weights for which gradients are wanted.
     pub trainable: Vec<ValueId>,
-    /// Whether normalisations use the batch's own statistics.
-    pub batch_statistics: bool,
+    /// Whether normalisations use the batch's own statistics, and what is then returned.
+    pub batch_statistics: Option<Statistics>,
     /// Whether normalisations over the batch are written in elementary operators, for engines that need it.
     pub elementary: bool,
     /// Whether a node without gradient freezes what lies before it, instead of being an error.
@@ -95,10 +95,9 @@ pub fn differentiate(
             return Err(AutodiffError::DType { name: value.name().to_owned(), dtype });
         }
     }
-    let statistics = if request.batch_statistics {
-        ops::use_batch_statistics(&mut model.graph, &mut facts, opset)
-    } else {
-        Vec::new()
+    let statistics = match request.batch_statistics {
+        Some(wanted) => ops::use_batch_statistics(&mut model.graph, &mut facts, opset, wanted),
+        None => Vec::new(),
     };
     let forward_graph = model.graph.clone();
     let forward: Vec<NodeId> = forward_graph.nodes().map(|(id, _)| id).collect();

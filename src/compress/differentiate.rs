@@ -77,7 +77,7 @@ pub fn differentiate(plan: &DifferentiatePlan) -> Result<DifferentiateReport, To
     let request = Request {
         loss: Loss { terms: vec![(1.0, term)] },
         trainable,
-        batch_statistics: plan.batch_statistics,
+        batch_statistics: plan.batch_statistics.then_some(crate::ops::Statistics::Running),
         elementary: false,
         freeze_unsupported: false,
     };

@@ -212,7 +212,7 @@ impl Fit<'_> {
         let request = Request {
             loss: self.objective.loss.clone(),
             trainable: trainable_initializers(&model.graph, facts),
-            batch_statistics: self.samples.is_real(),
+            batch_statistics: self.samples.is_real().then_some(crate::ops::Statistics::Own),
             elementary: !self.engine.normalizes_batches(),
             freeze_unsupported: true,
         };

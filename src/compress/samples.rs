@@ -107,7 +107,8 @@ fn distance(
     let mut model = structure.model().clone();
     let mut facts = structure.trace.facts.clone();
     let opset = model.opset("").unwrap_or(0);
-    let statistics = crate::ops::use_batch_statistics(&mut model.graph, &mut facts, opset);
+    let statistics =
+        crate::ops::use_batch_statistics(&mut model.graph, &mut facts, opset, crate::ops::Statistics::Own);
     if statistics.is_empty() {
         return Ok(None);
     }
@@ -132,12 +133,8 @@ fn distance(
         };
         let (Ok(new_mean), Ok(new_variance)) = (outputs[0].to_f64(), outputs[1].to_f64()) else { continue };
         for channel in 0..old_mean.len().min(new_mean.len()) {
-            let own = |new: f64, old: f64, momentum: f32| {
-                let momentum = f64::from(momentum);
-                (new - momentum * old) / (1.0 - momentum).max(1e-6)
-            };
-            let shift = own(new_mean[channel], old_mean[channel], mean.momentum) - old_mean[channel];
-            let spread = own(new_variance[channel], old_variance[channel], variance.momentum).max(1e-12);
+            let shift = new_mean[channel] - old_mean[channel];
+            let spread = new_variance[channel].max(1e-12);
             let kept = old_variance[channel].max(1e-12);
             sum += shift * shift / kept + (spread / kept).ln().powi(2) / 4.0;
             count += 1;

@@ -30,7 +30,7 @@ pub use node::{NodeView, Operand};
 pub use spec::{NEWEST_OPSET, Spec};
 pub use tape::{Tape, TapeStart};
 pub use training::{
-    RunningStatistic, running_statistics, spell_out_batch_normalization, use_batch_statistics,
+    RunningStatistic, Statistics, running_statistics, spell_out_batch_normalization, use_batch_statistics,
 };
 
 use thiserror::Error;

@@ -8,14 +8,14 @@ use super::tape::{Tape, TapeStart};
 use crate::ir::{Facts, Graph, NodeId, ValueId};
 use crate::tensor::DType;
 
-/// A running statistic and its value after a step.
+/// A running statistic and what the batch says of it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RunningStatistic {
     /// The initializer, of one element for each channel.
     pub running: ValueId,
-    /// The updated value, of the same dimensions.
+    /// The new value, of the same dimensions: the batch's own statistic, or the updated running one.
     pub updated: ValueId,
-    /// How much of the old value stays.
+    /// How much of the old value stays when the running statistic follows the batch.
     pub momentum: f32,
 }
 
@@ -41,9 +41,24 @@ pub fn running_statistics(graph: &Graph) -> Vec<ValueId> {
     nodes(graph).flat_map(|(_, statistics)| statistics).collect()
 }
 
-/// Makes every normalisation over the batch use the batch's own statistics, and returns what each running statistic
-/// becomes. Nothing changes in operator sets that cannot say so.
-pub fn use_batch_statistics(graph: &mut Graph, facts: &mut Facts, opset: i64) -> Vec<RunningStatistic> {
+/// What a training graph returns for running statistics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Statistics {
+    /// The batch's own statistics, for a caller that lets the running ones follow: cheaper, because the gradient
+    /// can use the same values.
+    Own,
+    /// The updated running statistics.
+    Running,
+}
+
+/// Makes every normalisation over the batch use the batch's own statistics, and returns for each running statistic
+/// the value that says what becomes of it. Nothing changes in operator sets that cannot say so.
+pub fn use_batch_statistics(
+    graph: &mut Graph,
+    facts: &mut Facts,
+    opset: i64,
+    wanted: Statistics,
+) -> Vec<RunningStatistic> {
     if opset < FIRST_WITH_TRAINING_MODE {
         return Vec::new();
     }
@@ -58,6 +73,9 @@ pub fn use_batch_statistics(graph: &mut Graph, facts: &mut Facts, opset: i64) ->
             continue;
         }
         graph.node_mut(id).attributes.set("training_mode", 1_i64);
+        if wanted == Statistics::Own {
+            graph.node_mut(id).attributes.set("momentum", 0.0_f32);
+        }
         graph.node_mut(id).outputs.truncate(1);
         for running in running {
             let updated = graph.add_value(&format!("{}.updated", graph.value(running).name()));
@@ -103,6 +121,9 @@ pub fn spell_out_batch_normalization(graph: &mut Graph, facts: &Facts, opset: i6
                 let own_variance = pen.reduce_mean(square, &axes, true);
                 let mut update = |own: ValueId, running: ValueId| {
                     let flat = pen.reshape(own, &[-1]);
+                    if momentum == 0.0 {
+                        return Some(flat);
+                    }
                     let fresh = pen.scale(flat, 1.0 - momentum);
                     let kept = pen.scale(running, momentum);
                     Some(pen.add(kept, fresh))

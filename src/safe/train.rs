@@ -44,9 +44,9 @@ pub struct Trainer {
     safe: Safe<f32>,
     weights: Vec<ValueId>,
     gradients: Vec<Port>,
-    /// Running statistics as they are, and as they become.
+    /// Running statistics, and those of the last batch.
     running: Vec<Port>,
-    updated: Vec<Port>,
+    own: Vec<Port>,
     momenta: Vec<f32>,
     inputs: Vec<String>,
     loss: Tensor,
@@ -85,7 +85,7 @@ impl Trainer {
             parameters.push(if decays { parameter } else { parameter.without_decay() });
             gradients.push(Port { value: grad, name: model.graph.value(grad).name().to_owned(), tensor });
         }
-        let (mut running, mut updated, mut momenta) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut running, mut own, mut momenta) = (Vec::new(), Vec::new(), Vec::new());
         for statistic in &graph.statistics {
             let tensor = open_input(&mut model.graph, statistic.running)?;
             let port = |value: ValueId| Port {
@@ -93,7 +93,7 @@ impl Trainer {
                 name: model.graph.value(value).name().to_owned(),
                 tensor: tensor.clone(),
             };
-            updated.push(port(statistic.updated));
+            own.push(port(statistic.updated));
             running.push(port(statistic.running));
             momenta.push(statistic.momentum);
         }
@@ -115,7 +115,7 @@ impl Trainer {
         let safe = Safe::new(parameters, options, projection)?;
         let weights = graph.gradients.iter().map(|&(weight, _)| weight).collect();
         let loss = Tensor::scalar(0.0_f32);
-        Ok(Self { session, safe, weights, gradients, running, updated, momenta, inputs, loss })
+        Ok(Self { session, safe, weights, gradients, running, own, momenta, inputs, loss })
     }
 
     /// The names of the inputs that [`Trainer::step`] takes, in order: those of the model, then the loss's.
@@ -145,10 +145,14 @@ impl Trainer {
         if !loss.is_finite() {
             return Err(TrainError::Diverged { loss, step: self.safe.steps_done() });
         }
-        std::mem::swap(&mut self.running, &mut self.updated);
-        for (running, updated) in self.running.iter_mut().zip(&mut self.updated) {
-            std::mem::swap(&mut running.name, &mut updated.name);
-            std::mem::swap(&mut running.value, &mut updated.value);
+        for (place, running) in self.running.iter_mut().enumerate() {
+            let momentum = self.momenta[place];
+            let own = numbers(&self.own[place].tensor);
+            if let Ok(values) = running.tensor.as_mut_slice::<f32>() {
+                for (value, own) in values.iter_mut().zip(own) {
+                    *value = momentum * *value + (1.0 - momentum) * own;
+                }
+            }
         }
         if self.safe.options().radius > 0.0 {
             self.safe.ascend(&slices(&self.gradients))?;
@@ -177,7 +181,7 @@ impl Trainer {
         }
         if !perturbed {
             outputs.push(("loss", ViewMut::from(&mut self.loss).into()));
-            for port in &mut self.updated {
+            for port in &mut self.own {
                 outputs.push((port.name.as_str(), ViewMut::from(&mut port.tensor).into()));
             }
         }
@@ -205,10 +209,8 @@ impl Trainer {
         for batch in batches {
             self.run(batch, false)?;
             for (place, sum) in sums.iter_mut().enumerate() {
-                let momentum = f64::from(self.momenta[place]);
-                let (old, new) = (numbers(&self.running[place].tensor), numbers(&self.updated[place].tensor));
-                for ((sum, old), new) in sum.iter_mut().zip(old).zip(new) {
-                    *sum += (f64::from(*new) - momentum * f64::from(*old)) / (1.0 - momentum).max(1e-6);
+                for (sum, own) in sum.iter_mut().zip(numbers(&self.own[place].tensor)) {
+                    *sum += f64::from(*own);
                 }
             }
         }

@@ -150,7 +150,7 @@ fn check_gradient(example: &Example, random: &mut Random) -> Result<(), String> 
             },
         },
         trainable: varying.clone(),
-        batch_statistics: false,
+        batch_statistics: None,
         elementary: false,
         freeze_unsupported: false,
     };

@@ -3,6 +3,7 @@
 
 mod architecture;
 mod cli;
+mod gradient_reference;
 mod laws;
 mod safe_reference;
 mod support;

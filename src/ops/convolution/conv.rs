@@ -173,6 +173,12 @@ fn examples() -> Vec<Example> {
             .attribute("pads", ints(&[1, 1, 1, 1]))
             .prunable(0, 1)
             .macs(1944),
+        conv(&[2, 3, 5, 4], &[3, 1, 3, 3])
+            .attribute("group", 3)
+            .attribute("strides", ints(&[2, 2]))
+            .attribute("pads", ints(&[1, 1, 1, 1]))
+            .prunable(0, 1)
+            .macs(324),
         conv(&[1, 2, 18, 17], &[3, 2, 3, 3])
             .attribute("strides", ints(&[2, 2]))
             .attribute("pads", ints(&[1, 0, 1, 1]))

@@ -1,4 +1,4 @@
-//! ConvTranspose: `x [N, C, D1, …]`, `w [C, M/g, K1, …]`, bias `[M]` give `y [N, M, E1, …]`.
+//! `ConvTranspose`: `x [N, C, D1, …]`, `w [C, M/g, K1, …]`, bias `[M]` give `y [N, M, E1, …]`.
 //!
 //! Specification: <https://onnx.ai/onnx/operators/onnx__ConvTranspose.html>. No operator set version changed what it
 //! computes. Seen backwards it is a convolution whose windows slide over `y`.

@@ -1,8 +1,8 @@
 //! The gradient of `dense [N, C, D1, …]`, given that of `sparse [N, M, E1, …]` and `w [M, C/g, K1, …]`.
 //!
-//! Three forms. Where there are few windows an image, one ConvTranspose over all images at once, which stand along
+//! Three forms. Where there are few windows an image, one `ConvTranspose` over all images at once, which stand along
 //! a further spatial axis: the matrix products inside would else be narrow. Where the windows move by one element,
-//! a Conv with turned weights, which runtimes spread better over threads. Else a ConvTranspose.
+//! a Conv with turned weights, which runtimes spread better over threads. Else a `ConvTranspose`.
 
 use super::{Form, Geometry};
 use crate::ir::ValueId;

@@ -1,7 +1,7 @@
 //! Convolutions: sums of products over sliding windows and over the channels of a group.
 //!
 //! Letters: the windows slide over `dense [N, C, D1, …]`, `sparse [N, M, E1, …]` has one element for each window,
-//! `w [M, C/g, K1, …]` with `g` groups. Conv goes from dense to sparse, ConvTranspose from sparse to dense. Both
+//! `w [M, C/g, K1, …]` with `g` groups. Conv goes from dense to sparse, `ConvTranspose` from sparse to dense. Both
 //! kinds of gradient are convolutions again.
 
 pub(super) mod conv;
@@ -70,7 +70,7 @@ fn kept(cut: Option<&[usize]>, len: usize) -> usize {
     cut.map_or(len, <[usize]>::len)
 }
 
-/// The attributes of an emitted Conv or ConvTranspose, by spatial axis.
+/// The attributes of an emitted Conv or `ConvTranspose`, by spatial axis.
 #[derive(Debug, Default)]
 pub(super) struct Geometry {
     strides: Vec<usize>,
@@ -86,7 +86,7 @@ impl Geometry {
         Self { groups, ..Self::default() }
     }
 
-    /// The ConvTranspose that leads back from windows to elements.
+    /// The `ConvTranspose` that leads back from windows to elements.
     pub(super) fn transposed(groups: usize, slides: &[Slide]) -> Self {
         let mut geometry = Self::new(groups);
         for slide in slides {

@@ -10,6 +10,9 @@ use crate::ir::ValueId;
 use crate::ops::window::Slide;
 use crate::ops::{Tape, Unsupported};
 
+/// Up to so many windows an image, sums over the taps of a depthwise convolution cost more than a convolution.
+const FEW_WINDOWS: usize = 16;
+
 /// Emits the gradient of the weight.
 ///
 /// # Errors
@@ -29,7 +32,7 @@ pub(super) fn emit(
         product_per_image(tape, form, dense, sparse)
     } else if unpadded && form.groups == 1 {
         one_product(tape, form, dense, sparse)
-    } else if form.groups > 1 && rows == 1 && columns == 1 && !form.varies() {
+    } else if form.groups > 1 && rows == 1 && columns == 1 && form.windows() > FEW_WINDOWS && !form.varies() {
         depthwise(tape, form, dense, sparse)
     } else {
         as_convolution(tape, form, dense, sparse)

@@ -181,19 +181,18 @@ fn training_gradient(node: &NodeView<'_>, tape: &mut Tape<'_>) -> Result<(), Uns
         return Ok(());
     }
     let standard = standardised(node, tape, axes.clone())?;
-    let along = tape.mul(dy, standard.value);
+    let along = tape.mul(dy, standard.centred);
     let along = tape.reduce_sum(along, &axes, true);
     if tape.wants(1) {
-        let grad = tape.reshape(along, &[-1]);
+        let grad = tape.mul(along, standard.inverse);
+        let grad = tape.reshape(grad, &[-1]);
         tape.give(1, grad);
     }
     if tape.wants(0) {
         let count = tape.count_over(node, 0, &axes)?;
-        let (along, mean) = (tape.div(along, count), tape.div(sum, count));
         let scale = tape.x(1)?;
         let scale = per_channel(tape, scale, rank);
-        let factor = tape.mul(standard.inverse, scale);
-        let mut grad = standard.project(tape, dy, along, Some(mean), factor);
+        let mut grad = standard.scaled_gradient(tape, dy, [sum, along, count], scale);
         if wants_statistics {
             let through = through_statistics(tape, &standard, f64::from(1.0 - momentum), count, rank);
             grad = tape.add(grad, through);
@@ -212,8 +211,10 @@ fn standardised(
     let (rank, x, epsilon) = (check(node)?, tape.x(0)?, node.float("epsilon", 1e-5));
     if node.float("momentum", 0.9) == 0.0 && node.output(1).is_some() && node.output(2).is_some() {
         let (mean, variance) = (tape.y(1)?, tape.y(2)?);
-        let known = [per_channel(tape, mean, rank), per_channel(tape, variance, rank)];
-        return Ok(Standardised::by(tape, x, known, axes, epsilon));
+        let (mean, variance) = (per_channel(tape, mean, rank), per_channel(tape, variance, rank));
+        let centred = tape.sub(x, mean);
+        let inverse = inverse_deviation(tape, variance, epsilon);
+        return Ok(Standardised { axes, centred, inverse });
     }
     Ok(Standardised::new(tape, x, axes, epsilon))
 }
@@ -234,10 +235,9 @@ fn through_statistics(
     };
     let mean = part(tape, 1);
     let variance = part(tape, 2).map(|grad| {
-        // d variance / d x = 2 (x - mean) / count, and x - mean = value / inverse.
+        // d variance / d x = 2 (x - mean) / count.
         let twice = tape.scale(grad, 2.0);
-        let slope = tape.div(twice, standard.inverse);
-        tape.mul(standard.value, slope)
+        tape.mul(standard.centred, twice)
     });
     match (mean, variance) {
         (Some(mean), Some(variance)) => tape.add(mean, variance),

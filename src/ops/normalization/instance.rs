@@ -65,18 +65,17 @@ impl Operator for InstanceNormalization {
             return Ok(());
         }
         let standard = Standardised::new(tape, x, axes.clone(), node.float("epsilon", 1e-5));
-        let along = tape.mul(dy, standard.value);
+        let along = tape.mul(dy, standard.centred);
         let along = tape.reduce_sum(along, &axes, true);
         if tape.wants(1) {
-            give_channels(tape, 1, along, rank);
+            let grad = tape.mul(along, standard.inverse);
+            give_channels(tape, 1, grad, rank);
         }
         if tape.wants(0) {
             let count = tape.count_over(node, 0, &axes)?;
-            let (along, mean) = (tape.div(along, count), tape.div(sum, count));
             let scale = tape.x(1)?;
             let scale = per_channel(tape, scale, rank);
-            let factor = tape.mul(standard.inverse, scale);
-            let grad = standard.project(tape, dy, along, Some(mean), factor);
+            let grad = standard.scaled_gradient(tape, dy, [sum, along, count], scale);
             tape.give(0, grad);
         }
         Ok(())
@@ -169,15 +168,16 @@ impl Operator for GroupNormalization {
         }
         let x = tape.reshape(x, &split);
         let standard = Standardised::new(tape, x, vec![2, 3], node.float("epsilon", 1e-5));
+        let value = standard.value(tape);
         if tape.wants(1) {
-            let product = tape.mul(dy, standard.value);
+            let product = tape.mul(dy, value);
             sum(tape, 1, product);
         }
         if tape.wants(0) {
             let scale = tape.x(1)?;
             let scale = tape.reshape(scale, &vector);
             let grad = tape.mul(dy, scale);
-            let grad = standard.gradient(tape, grad, true);
+            let grad = standard.gradient(tape, value, grad, true);
             let dims = node.x(0)?;
             let shape = if (2..rank).any(|axis| dims.varies(axis)) {
                 tape.shape_of(node, 0)?

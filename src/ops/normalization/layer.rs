@@ -4,7 +4,6 @@
 //! <https://onnx.ai/onnx/operators/onnx__RMSNormalization.html> (since version 23).
 
 use super::Standardised;
-use crate::ir::ValueId;
 use crate::ops::node::axis_index;
 use crate::ops::{
     Coupling, Cut, Example, NEWEST_OPSET, NodeEdit, NodeView, Operator, Spec, Tape, Unsupported,
@@ -84,20 +83,21 @@ impl Operator for LayerNormalization {
         }
         let dy = tape.dy0()?;
         if tape.wants(2) {
-            give_sum(node, tape, 2, dy)?;
+            tape.give_unbroadcast(node, 2, dy)?;
         }
         if !tape.wants(0) && !tape.wants(1) {
             return Ok(());
         }
         let standard = self.standardised(node, tape)?;
+        let value = standard.value(tape);
         if tape.wants(1) {
-            let product = tape.mul(dy, standard.value);
-            give_sum(node, tape, 1, product)?;
+            let product = tape.mul(dy, value);
+            tape.give_unbroadcast(node, 1, product)?;
         }
         if tape.wants(0) {
             let scale = tape.x(1)?;
             let grad = tape.mul(dy, scale);
-            let grad = standard.gradient(tape, grad, self.with_mean);
+            let grad = standard.gradient(tape, value, grad, self.with_mean);
             tape.give(0, grad);
         }
         Ok(())
@@ -145,9 +145,4 @@ impl LayerNormalization {
             Standardised::of_centred(tape, x, axes, epsilon)
         })
     }
-}
-
-/// Gives input `input` the sum of `a` over the axes along which the input was broadcast.
-fn give_sum(node: &NodeView<'_>, tape: &mut Tape<'_>, input: usize, a: ValueId) -> Result<(), Unsupported> {
-    tape.give_unbroadcast(node, input, a)
 }

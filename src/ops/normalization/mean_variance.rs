@@ -48,7 +48,8 @@ impl Operator for MeanVarianceNormalization {
         if tape.wants(0) {
             let (x, dy) = (tape.x(0)?, tape.dy0()?);
             let standard = Standardised::new(tape, x, axes(node)?, 1e-18);
-            let grad = standard.gradient(tape, dy, true);
+            let value = standard.value(tape);
+            let grad = standard.gradient(tape, value, dy, true);
             tape.give(0, grad);
         }
         Ok(())

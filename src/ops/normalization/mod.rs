@@ -39,13 +39,13 @@ fn per_channel(tape: &mut Tape<'_>, vector: ValueId, rank: usize) -> ValueId {
     tape.unsqueeze(vector, &(1..rank.saturating_sub(1)).collect::<Vec<_>>())
 }
 
-/// A tensor less its mean, divided by its standard deviation.
+/// A tensor less its mean, and the reciprocal of its standard deviation.
 struct Standardised {
     /// The statistics are taken over these axes, counted from the front.
     axes: Vec<usize>,
-    /// `(x - mean) / std`.
-    value: ValueId,
-    /// `1 / std`, with the axes in size 1.
+    /// `x - mean`.
+    centred: ValueId,
+    /// `1 / sqrt(variance + epsilon)`, with the axes in size 1.
     inverse: ValueId,
 }
 
@@ -62,47 +62,45 @@ impl Standardised {
         let square = tape.mul(centred, centred);
         let variance = tape.reduce_mean(square, &axes, true);
         let inverse = inverse_deviation(tape, variance, epsilon);
-        let value = tape.mul(centred, inverse);
-        Self { axes, value, inverse }
+        Self { axes, centred, inverse }
     }
 
-    /// `x` by a mean and variance that are known, with `axes` in size 1.
-    fn by(
-        tape: &mut Tape<'_>,
-        x: ValueId,
-        [mean, variance]: [ValueId; 2],
-        axes: Vec<usize>,
-        epsilon: f32,
-    ) -> Self {
-        let centred = tape.sub(x, mean);
-        let inverse = inverse_deviation(tape, variance, epsilon);
-        let value = tape.mul(centred, inverse);
-        Self { axes, value, inverse }
+    /// `(x - mean) / sqrt(variance + epsilon)`.
+    fn value(&self, tape: &mut Tape<'_>) -> ValueId {
+        tape.mul(self.centred, self.inverse)
     }
 
-    /// The gradient of x, given that of the value: its part along the value, and its mean (unless the mean of x
-    /// was taken as zero), are taken out.
-    fn gradient(&self, tape: &mut Tape<'_>, grad: ValueId, with_mean: bool) -> ValueId {
-        let along = tape.mul(grad, self.value);
+    /// The gradient of x, given that of `value`: its part along the value, and its mean (unless the mean of x was
+    /// taken as zero), are taken out.
+    fn gradient(&self, tape: &mut Tape<'_>, value: ValueId, grad: ValueId, with_mean: bool) -> ValueId {
+        let along = tape.mul(grad, value);
         let along = tape.reduce_mean(along, &self.axes, true);
-        let mean = with_mean.then(|| tape.reduce_mean(grad, &self.axes, true));
-        self.project(tape, grad, along, mean, self.inverse)
+        let taken = tape.mul(value, along);
+        let mut rest = tape.sub(grad, taken);
+        if with_mean {
+            let mean = tape.reduce_mean(grad, &self.axes, true);
+            rest = tape.sub(rest, mean);
+        }
+        tape.mul(rest, self.inverse)
     }
 
-    /// `(grad - value * along - mean) * factor`.
-    fn project(
+    /// The gradient of x where the value is multiplied by a `scale` that is constant over the axes. `sum` and
+    /// `along` are the sums over the axes of the product's gradient `grad` and of `grad * centred`; `count` is the
+    /// number of elements they run over. Fewer passes over the tensor than [`Self::gradient`].
+    fn scaled_gradient(
         &self,
         tape: &mut Tape<'_>,
         grad: ValueId,
-        along: ValueId,
-        mean: Option<ValueId>,
-        factor: ValueId,
+        [sum, along, count]: [ValueId; 3],
+        scale: ValueId,
     ) -> ValueId {
-        let taken = tape.mul(self.value, along);
-        let mut rest = tape.sub(grad, taken);
-        if let Some(mean) = mean {
-            rest = tape.sub(rest, mean);
-        }
+        let precision = tape.mul(self.inverse, self.inverse);
+        let (mean, along) = (tape.div(sum, count), tape.div(along, count));
+        let slope = tape.mul(along, precision);
+        let factor = tape.mul(self.inverse, scale);
+        let taken = tape.mul(self.centred, slope);
+        let rest = tape.sub(grad, taken);
+        let rest = tape.sub(rest, mean);
         tape.mul(rest, factor)
     }
 }

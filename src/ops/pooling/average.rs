@@ -1,4 +1,4 @@
-//! AveragePool: the mean of each window of `x [N, C, D1, …]`.
+//! `AveragePool`: the mean of each window of `x [N, C, D1, …]`.
 //!
 //! Specification: <https://onnx.ai/onnx/operators/onnx__AveragePool.html>. `count_include_pad` came with version 7,
 //! `ceil_mode` with 10, `dilations` with 19.

@@ -1,4 +1,4 @@
-//! LpPool: `(sum |x|^p)^(1/p)` over each window of `x [N, C, D1, …]`.
+//! `LpPool`: `(sum |x|^p)^(1/p)` over each window of `x [N, C, D1, …]`.
 //!
 //! Specification: <https://onnx.ai/onnx/operators/onnx__LpPool.html>. In version 1 `p` was a float; `ceil_mode` and
 //! `dilations` came with version 18.
@@ -39,7 +39,7 @@ impl Operator for LpPool {
         let ones: Vec<Vec<f64>> = windows.iter().map(|slide| vec![1.0; slide.output]).collect();
         let share = share(tape, dy, y, p)?;
         let spread = spread(tape, &windows, &ones, share)?;
-        let slope = slope(tape, x, p)?;
+        let slope = slope(tape, x, p);
         let dx = tape.mul(slope, spread);
         tape.give(0, dx);
         Ok(())
@@ -90,14 +90,14 @@ pub(super) fn share(tape: &mut Tape<'_>, dy: ValueId, y: ValueId, p: i64) -> Res
 }
 
 /// `sign(x) * |x|^(p-1)`.
-pub(super) fn slope(tape: &mut Tape<'_>, x: ValueId, p: i64) -> Result<ValueId, Unsupported> {
+pub(super) fn slope(tape: &mut Tape<'_>, x: ValueId, p: i64) -> ValueId {
     match p {
-        1 => Ok(tape.op("Sign", &[x])),
-        2 => Ok(x),
+        1 => tape.op("Sign", &[x]),
+        2 => x,
         _ => {
             let size = tape.op("Abs", &[x]);
             let power = power(tape, size, p - 2);
-            Ok(tape.mul(x, power))
+            tape.mul(x, power)
         }
     }
 }

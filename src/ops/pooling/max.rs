@@ -1,4 +1,4 @@
-//! MaxPool: the largest element of each window of `x [N, C, D1, …]`, and where it lies.
+//! `MaxPool`: the largest element of each window of `x [N, C, D1, …]`, and where it lies.
 //!
 //! Specification: <https://onnx.ai/onnx/operators/onnx__MaxPool.html>. The output of indices came with version 8,
 //! `ceil_mode` and `dilations` with 10.
