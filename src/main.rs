@@ -1,4 +1,5 @@
 //! The command line of safe-onnx. `safe-onnx --help` lists its commands.
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 
 mod cli;
 

@@ -38,6 +38,7 @@ Examples:
   safe-onnx compress model.onnx -o small.onnx --data images/ --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 \\
       --augment flip,crop --target params=0.3 --epochs 20
   safe-onnx compress model.onnx -o small.onnx --method magnitude --epochs 0 --emit-masked masked.onnx")]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub(super) struct CompressArgs {
     /// The ONNX model to read
     pub(super) model: PathBuf,

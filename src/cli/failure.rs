@@ -158,7 +158,7 @@ fn hint_of_run(error: &CompressError) -> Option<&'static str> {
     match error {
         CompressError::Stopped => None,
         CompressError::Ir(error) => hint_of(error),
-        CompressError::Engine(error) => hint_of(error),
+        CompressError::Engine(error) | CompressError::Train(TrainError::Engine(error)) => hint_of(error),
         CompressError::Trace(error) => hint_of(error),
         CompressError::Data(error) => hint_of(error),
         CompressError::Verify(error) => hint_of(error),
@@ -166,7 +166,6 @@ fn hint_of_run(error: &CompressError) -> Option<&'static str> {
         CompressError::Autodiff(_) => Some(
             "`safe-onnx inspect` names what is not understood; --method magnitude --epochs 0 needs no gradient",
         ),
-        CompressError::Train(TrainError::Engine(error)) => hint_of(error),
         CompressError::Train(_) => Some("a smaller --lr may help; --epochs 0 cuts without training"),
         CompressError::Loss(_) => Some("name another loss with --loss, or leave it out"),
         CompressError::Unreachable { .. } => {

@@ -51,20 +51,17 @@ pub fn verify(plan: &VerifyPlan) -> Result<VerifyReport, ToolError> {
     let run = |samples: &[Inputs]| {
         compare(&*engine, &plan.runtime.load, &dense, &small, samples, plan.data.is_some())
     };
-    let mut verified = match &plan.data {
-        Some(path) => {
-            let inputs = input_specs(&dense.graph)?;
-            let data = open(path, Part::Val, &inputs, None, &plan.data_options)?;
-            run(&real(&inputs, &data)?)?
-        }
-        None => {
-            let shapes = InputShapes::new(&dense.graph, &plan.shapes)?;
-            match run(&random(&dense, &shapes)?) {
-                // Some files declare a free batch and then fix it inside.
-                Err(VerifyError::Run { model, source }) => run(&random(&dense, &shapes.with_batch(1))?)
-                    .map_err(|_| VerifyError::Run { model, source })?,
-                result => result?,
-            }
+    let mut verified = if let Some(path) = &plan.data {
+        let inputs = input_specs(&dense.graph)?;
+        let data = open(path, Part::Val, &inputs, None, &plan.data_options)?;
+        run(&real(&inputs, &data)?)?
+    } else {
+        let shapes = InputShapes::new(&dense.graph, &plan.shapes)?;
+        match run(&random(&dense, &shapes)?) {
+            // Some files declare a free batch and then fix it inside.
+            Err(VerifyError::Run { model, source }) => run(&random(&dense, &shapes.with_batch(1))?)
+                .map_err(|_| VerifyError::Run { model, source })?,
+            result => result?,
         }
     };
     verified.tolerance = plan.tolerance.unwrap_or(verified.tolerance);

@@ -159,8 +159,8 @@ impl<T: Scalar, S: Select> Projection<T> for GroupProjection<T, S> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::AxisGroups;
     use super::*;
+    use crate::safe::AxisGroups;
 
     /// Group 0: row 0 of `a` and column 0 of `b`. Group 1: row 1 of `a` and columns 1 and 2 of `b`. Group 2: row 1
     /// of `a` alone. Group 3: nothing.

@@ -138,8 +138,8 @@ impl<T: Scalar> Safe<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Base, Keep, LearningRate, Options, Parameter, Penalty, Threshold, Unstructured};
     use super::*;
+    use crate::safe::{Base, Keep, LearningRate, Options, Parameter, Penalty, Threshold, Unstructured};
     use crate::tensor::Random;
 
     fn plain(rate: f64) -> Options {
