@@ -5,5 +5,6 @@ mod architecture;
 mod cli;
 mod gradient_reference;
 mod laws;
+mod random_graphs;
 mod safe_reference;
 mod support;
