@@ -1,10 +1,10 @@
 //! What a run of the model told of its values.
 
 use super::{Graph, ValueId};
-use crate::tensor::DType;
+use crate::tensor::{DType, Tensor};
 
 /// What is known of one value after the model was run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ValueFacts {
     /// Element type.
     pub dtype: DType,
@@ -16,6 +16,8 @@ pub struct ValueFacts {
     pub ints: Option<Vec<i64>>,
     /// Which of `ints` were others when the free dimensions or the contents of the inputs were.
     pub ints_vary: Vec<bool>,
+    /// The values of a small float tensor that the model computes from constants alone.
+    pub constant: Option<Tensor>,
 }
 
 /// Facts for every value of one graph that a run could see.

@@ -49,9 +49,12 @@ impl<'a> Operand<'a> {
         self.initializer
     }
 
-    /// The numbers, if the operand is an initializer.
+    /// The numbers, if the operand is an initializer or a small tensor that is computed from constants alone.
     pub fn constant(&self) -> Option<Tensor> {
-        self.initializer.and_then(|initializer| initializer.tensor().ok())
+        match self.initializer {
+            Some(initializer) => initializer.tensor().ok(),
+            None => self.facts.constant.clone(),
+        }
     }
 
     /// The values of an integer operand in the traced run, constant or computed.

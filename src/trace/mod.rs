@@ -53,6 +53,8 @@ pub struct Trace {
 const EXPOSED: usize = 512;
 /// Integer tensors up to this many elements are remembered.
 const SMALL: usize = 4096;
+/// Float tensors up to this many elements that are computed from constants are remembered.
+const FEW: usize = 16;
 
 /// Runs `model` and collects the facts of its values. `shapes` says what the free dimensions are.
 ///
@@ -82,8 +84,12 @@ pub fn trace(
     };
     let mut facts = Facts::empty(&model.graph);
     let mut activations = 0;
+    let constants = computed_constants(&model.graph);
     for (id, tensor) in &base {
-        facts.set(*id, observed(tensor));
+        let mut seen = observed(tensor);
+        let known = constants[id.index()] && tensor.dtype().is_float() && tensor.len() <= FEW;
+        seen.constant = known.then(|| tensor.clone());
+        facts.set(*id, seen);
         activations += if tensor.dtype().is_float() { tensor.len() } else { 0 };
     }
     for (id, tensor) in model.graph.initializers() {
@@ -92,7 +98,8 @@ pub fn trace(
             let small = dtype.is_integer() && tensor.count() <= SMALL;
             let ints = small.then(|| tensor.tensor().ok()?.to_i64().ok()).flatten();
             let vary = vec![false; ints.as_ref().map_or(0, Vec::len)];
-            facts.set(id, ValueFacts { dtype, varies: vec![false; dims.len()], dims, ints, ints_vary: vary });
+            let varies = vec![false; dims.len()];
+            facts.set(id, ValueFacts { dtype, varies, dims, ints, ints_vary: vary, constant: None });
         }
     }
     for variant in 1..=Probe::VARIANTS {
@@ -123,7 +130,25 @@ fn observed(tensor: &Tensor) -> ValueFacts {
         varies: vec![false; tensor.dims().len()],
         ints_vary: vec![false; ints.as_ref().map_or(0, Vec::len)],
         ints,
+        constant: None,
     }
+}
+
+/// Values that are computed from initializers of a few elements alone: scales, bounds and the like.
+fn computed_constants(graph: &crate::ir::Graph) -> Vec<bool> {
+    let mut constant = vec![false; graph.value_count()];
+    for (id, tensor) in graph.initializers() {
+        constant[id.index()] = tensor.count() <= FEW;
+    }
+    for (_, node) in graph.nodes() {
+        let inputs = !node.inputs.is_empty() && node.captured.is_empty();
+        if inputs && node.inputs.iter().flatten().all(|input| constant[input.index()]) {
+            for output in node.outputs.iter().flatten() {
+                constant[output.index()] = true;
+            }
+        }
+    }
+    constant
 }
 
 /// Notes where another run was different.
