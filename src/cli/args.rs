@@ -65,8 +65,6 @@ pub(super) struct CompressArgs {
     /// How the groups that leave are chosen
     #[arg(long, value_enum, default_value_t = MethodArg::Safe)]
     pub(super) method: MethodArg,
-    #[command(flatten)]
-    pub(super) training: TrainingArgs,
     /// The loss
     #[arg(long, value_enum, default_value_t = LossArg::Auto)]
     pub(super) loss: LossArg,
@@ -76,10 +74,6 @@ pub(super) struct CompressArgs {
     /// Widths are kept to multiples of this
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = values::positive)]
     pub(super) round_to: usize,
-    #[command(flatten)]
-    pub(super) engine: EngineArgs,
-    #[command(flatten)]
-    pub(super) shapes: ShapeArgs,
     /// Also writes the dense model with the cut slices set to zero, which computes what the small one does
     #[arg(long, value_name = "PATH")]
     pub(super) emit_masked: Option<PathBuf>,
@@ -98,6 +92,12 @@ pub(super) struct CompressArgs {
     /// No progress on stderr
     #[arg(long)]
     pub(super) quiet: bool,
+    #[command(flatten)]
+    pub(super) training: TrainingArgs,
+    #[command(flatten)]
+    pub(super) engine: EngineArgs,
+    #[command(flatten)]
+    pub(super) shapes: ShapeArgs,
 }
 
 /// Settings of training; what is left out is chosen from the model and the data.
@@ -156,7 +156,7 @@ pub(super) struct PixelArgs {
 
 /// What runs the model.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Engine")]
+#[command(next_help_heading = "Engine and input shapes")]
 pub(super) struct EngineArgs {
     /// The engine; auto takes ONNX Runtime where there is one, else tract
     #[arg(long, value_enum, default_value_t = EngineArg::Auto)]
@@ -207,16 +207,16 @@ pub(super) struct DifferentiateArgs {
     /// Whether batch normalisation uses its running statistics or those of the batch
     #[arg(long, value_enum, default_value_t = BatchNormArg::Frozen)]
     pub(super) batch_norm: BatchNormArg,
-    #[command(flatten)]
-    pub(super) engine: EngineArgs,
-    #[command(flatten)]
-    pub(super) shapes: ShapeArgs,
     /// Replaces an existing file
     #[arg(long)]
     pub(super) force: bool,
     /// Prints the names as JSON
     #[arg(long)]
     pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) engine: EngineArgs,
+    #[command(flatten)]
+    pub(super) shapes: ShapeArgs,
 }
 
 /// Shows what can be cut from a model and what cannot, and why.
