@@ -76,14 +76,12 @@ pub enum CompressError {
 }
 
 fn reasons(approximate: usize, unknown: &[String]) -> String {
-    let mut text = String::new();
+    let mut parts = vec![String::new()];
     if approximate > 0 {
-        text.push_str(&format!(
-            "; {approximate} families would be only approximately right and are left alone"
-        ));
+        parts.push(format!("{approximate} families would be only approximately right and are left alone"));
     }
     if !unknown.is_empty() {
-        text.push_str(&format!("; not understood: {}", unknown.join("; ")));
+        parts.push(format!("not understood: {}", unknown.join("; ")));
     }
-    text
+    parts.join("; ")
 }

@@ -236,7 +236,7 @@ impl Fit<'_> {
             },
             proximal_point: ProximalPoint::Iterate,
             dual_interval: sparsifies.then_some(settings.dual_interval),
-            base: settings.base.clone(),
+            base: settings.base,
             learning_rate: LearningRate::Table(table),
             clip_norm: None,
             average_decay: None,

@@ -1,6 +1,6 @@
 //! Groups and families of groups.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Analysis, Pin};
@@ -66,7 +66,7 @@ pub struct AxisGroups {
 /// All groups of a graph.
 #[derive(Debug, Clone)]
 pub struct Groups {
-    groups: Vec<Group>,
+    all: Vec<Group>,
     families: Vec<Family>,
     axes: Vec<AxisGroups>,
     /// Groups by slot; empty for slots that stay.
@@ -101,12 +101,12 @@ impl Groups {
                 }
             }
         }
-        for index in 0..analysis.table.len() {
+        for (index, place) in by_slot.iter_mut().enumerate() {
             let leaves = analysis.table.leaves(Slot(index as u32));
             let mut groups: Vec<u32> = leaves.iter().filter_map(|leaf| number.get(leaf).copied()).collect();
             groups.sort_unstable();
             if !groups.is_empty() {
-                by_slot[index] = groups.into();
+                *place = groups.into();
             }
         }
         let axes: Vec<AxisGroups> = members
@@ -117,7 +117,7 @@ impl Groups {
             })
             .filter(|axis| axis.groups.iter().any(|groups| !groups.is_empty()))
             .collect();
-        let mut result = Self { groups: Vec::new(), families: Vec::new(), axes, by_slot };
+        let mut result = Self { all: Vec::new(), families: Vec::new(), axes, by_slot };
         result.sort_into_families(analysis, &number);
         result
     }
@@ -127,11 +127,11 @@ impl Groups {
         let count = number.len();
         let mut signature = vec![0_u64; count];
         let mut last = vec![usize::MAX; count];
-        let mut seen: BTreeMap<*const Slot, ()> = BTreeMap::new();
+        let mut seen: BTreeSet<*const Slot> = BTreeSet::new();
         let mut axis_number = 0_usize;
         for axis in analysis.axes.iter().flatten().flatten() {
             let Some(slots) = axis.slots() else { continue };
-            if seen.insert(slots.as_ptr(), ()).is_some() {
+            if !seen.insert(slots.as_ptr()) {
                 continue;
             }
             axis_number += 1;
@@ -161,11 +161,11 @@ impl Groups {
                 self.families.len() - 1
             });
             self.families[family].groups.push(group);
-            self.groups.push(Group { family });
+            self.all.push(Group { family });
         }
         for axis in &self.axes {
             let mut families: Vec<usize> =
-                axis.groups.iter().flatten().map(|&group| self.groups[group as usize].family).collect();
+                axis.groups.iter().flatten().map(|&group| self.all[group as usize].family).collect();
             families.sort_unstable();
             families.dedup();
             for family in families {
@@ -176,17 +176,17 @@ impl Groups {
 
     /// Number of groups.
     pub fn len(&self) -> usize {
-        self.groups.len()
+        self.all.len()
     }
 
     /// Whether nothing can leave.
     pub fn is_empty(&self) -> bool {
-        self.groups.is_empty()
+        self.all.is_empty()
     }
 
     /// The groups.
     pub fn groups(&self) -> &[Group] {
-        &self.groups
+        &self.all
     }
 
     /// The families.

@@ -229,7 +229,7 @@ impl SlotTable {
         if let Some(found) = self.factors(&leaves, rows, columns) {
             return found;
         }
-        if self.all_alone(&leaves) {
+        if Self::all_alone(&leaves) {
             let row_slots: Vec<Slot> = (0..rows).map(|_| self.fresh()).collect();
             let column_slots: Vec<Slot> = (0..columns).map(|_| self.fresh()).collect();
             for (index, leaf) in leaves.iter().enumerate() {
@@ -248,7 +248,7 @@ impl SlotTable {
     }
 
     /// Every element is one free slot, and no two are the same.
-    fn all_alone(&self, leaves: &[Vec<Slot>]) -> bool {
+    fn all_alone(leaves: &[Vec<Slot>]) -> bool {
         let mut seen: Vec<Slot> =
             leaves.iter().filter(|leaves| leaves.len() == 1).map(|leaves| leaves[0]).collect();
         seen.sort_unstable();

@@ -19,7 +19,7 @@ pub enum Attribute {
     /// `FLOATS`.
     Floats(Vec<f32>),
     /// `TENSOR`.
-    Tensor(Initializer),
+    Tensor(Box<Initializer>),
 }
 
 impl From<i64> for Attribute {

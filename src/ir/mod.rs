@@ -97,11 +97,11 @@ pub enum IrError {
 
 fn list(violations: &[Violation]) -> String {
     const SHOWN: usize = 8;
-    let mut text = violations.iter().take(SHOWN).map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    let mut parts: Vec<String> = violations.iter().take(SHOWN).map(ToString::to_string).collect();
     if violations.len() > SHOWN {
-        text.push_str(&format!("; and {} more", violations.len() - SHOWN));
+        parts.push(format!("and {} more", violations.len() - SHOWN));
     }
-    text
+    parts.join("; ")
 }
 
 impl IrError {

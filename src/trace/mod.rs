@@ -155,10 +155,7 @@ fn computed_constants(graph: &crate::ir::Graph) -> Vec<bool> {
 fn compare(facts: &mut Facts, id: ValueId, tensor: &Tensor) {
     let Some(known) = facts.get(id) else { return };
     let mut known = known.clone();
-    if known.dims.len() != tensor.dims().len() {
-        known.varies.fill(true);
-        known.ints_vary.fill(true);
-    } else {
+    if known.dims.len() == tensor.dims().len() {
         for (axis, dim) in tensor.dims().iter().enumerate() {
             known.varies[axis] |= known.dims[axis] != *dim;
         }
@@ -170,6 +167,9 @@ fn compare(facts: &mut Facts, id: ValueId, tensor: &Tensor) {
             }
             _ => known.ints_vary.fill(true),
         }
+    } else {
+        known.varies.fill(true);
+        known.ints_vary.fill(true);
     }
     facts.set(id, known);
 }

@@ -23,7 +23,7 @@ enum AtZero {
 }
 
 /// `f'` times the gradient: from the node, the tape, x, y and dy.
-type Derivative = fn(&NodeView<'_>, &mut Tape<'_>, ValueId, ValueId, ValueId) -> Result<ValueId, Unsupported>;
+type Derivative = fn(&NodeView<'_>, &mut Tape<'_>, ValueId, ValueId, ValueId) -> ValueId;
 
 struct Unary {
     spec: Spec,
@@ -135,7 +135,7 @@ impl Operator for Unary {
         }
         if tape.wants(0) {
             let (x, y, dy) = (tape.x(0)?, tape.y(0)?, tape.dy0()?);
-            let dx = derivative(node, tape, x, y, dy)?;
+            let dx = derivative(node, tape, x, y, dy);
             tape.give(0, dx);
         }
         Ok(())
@@ -173,16 +173,10 @@ fn above(tape: &mut Tape<'_>, x: ValueId, bound: f64) -> ValueId {
     tape.op("Greater", &[x, bound])
 }
 
-fn relu(
-    _: &NodeView<'_>,
-    tape: &mut Tape<'_>,
-    _: ValueId,
-    y: ValueId,
-    dy: ValueId,
-) -> Result<ValueId, Unsupported> {
+fn relu(_: &NodeView<'_>, tape: &mut Tape<'_>, _: ValueId, y: ValueId, dy: ValueId) -> ValueId {
     // y is kept for the next operator anyway, x need not be.
     let condition = above(tape, y, 0.0);
-    Ok(where_or_zero(tape, condition, dy))
+    where_or_zero(tape, condition, dy)
 }
 
 /// `dy` for positive x, `dy * slope` else.
@@ -195,15 +189,9 @@ fn two_sided(tape: &mut Tape<'_>, x: ValueId, dy: ValueId, positive: ValueId, ne
     tape.mul(dy, slope)
 }
 
-fn leaky_relu(
-    node: &NodeView<'_>,
-    tape: &mut Tape<'_>,
-    x: ValueId,
-    _: ValueId,
-    dy: ValueId,
-) -> Result<ValueId, Unsupported> {
+fn leaky_relu(node: &NodeView<'_>, tape: &mut Tape<'_>, x: ValueId, _: ValueId, dy: ValueId) -> ValueId {
     let (positive, negative) = (tape.scalar(1.0), tape.scalar(f64::from(node.float("alpha", 0.01))));
-    Ok(two_sided(tape, x, dy, positive, negative))
+    two_sided(tape, x, dy, positive, negative)
 }
 
 fn thresholded_relu(
@@ -212,63 +200,39 @@ fn thresholded_relu(
     x: ValueId,
     _: ValueId,
     dy: ValueId,
-) -> Result<ValueId, Unsupported> {
+) -> ValueId {
     let condition = above(tape, x, f64::from(node.float("alpha", 1.0)));
-    Ok(where_or_zero(tape, condition, dy))
+    where_or_zero(tape, condition, dy)
 }
 
-fn elu(
-    node: &NodeView<'_>,
-    tape: &mut Tape<'_>,
-    x: ValueId,
-    y: ValueId,
-    dy: ValueId,
-) -> Result<ValueId, Unsupported> {
+fn elu(node: &NodeView<'_>, tape: &mut Tape<'_>, x: ValueId, y: ValueId, dy: ValueId) -> ValueId {
     // For x < 0: y = alpha (exp x - 1), so dy/dx = y + alpha.
     let positive = tape.scalar(1.0);
     let negative = tape.shift(y, f64::from(node.float("alpha", 1.0)));
-    Ok(two_sided(tape, x, dy, positive, negative))
+    two_sided(tape, x, dy, positive, negative)
 }
 
-fn celu(
-    node: &NodeView<'_>,
-    tape: &mut Tape<'_>,
-    x: ValueId,
-    y: ValueId,
-    dy: ValueId,
-) -> Result<ValueId, Unsupported> {
+fn celu(node: &NodeView<'_>, tape: &mut Tape<'_>, x: ValueId, y: ValueId, dy: ValueId) -> ValueId {
     // For x < 0: y = alpha (exp(x / alpha) - 1), so dy/dx = y / alpha + 1.
     let positive = tape.scalar(1.0);
     let scaled = tape.scale(y, 1.0 / f64::from(node.float("alpha", 1.0)));
     let negative = tape.shift(scaled, 1.0);
-    Ok(two_sided(tape, x, dy, positive, negative))
+    two_sided(tape, x, dy, positive, negative)
 }
 
-fn selu(
-    node: &NodeView<'_>,
-    tape: &mut Tape<'_>,
-    x: ValueId,
-    y: ValueId,
-    dy: ValueId,
-) -> Result<ValueId, Unsupported> {
+fn selu(node: &NodeView<'_>, tape: &mut Tape<'_>, x: ValueId, y: ValueId, dy: ValueId) -> ValueId {
     let alpha = f64::from(node.float("alpha", 1.673_263_2));
     let gamma = f64::from(node.float("gamma", 1.050_701));
     let positive = tape.scalar(gamma);
     let negative = tape.shift(y, alpha * gamma);
-    Ok(two_sided(tape, x, dy, positive, negative))
+    two_sided(tape, x, dy, positive, negative)
 }
 
-fn sigmoid(
-    _: &NodeView<'_>,
-    tape: &mut Tape<'_>,
-    _: ValueId,
-    y: ValueId,
-    dy: ValueId,
-) -> Result<ValueId, Unsupported> {
+fn sigmoid(_: &NodeView<'_>, tape: &mut Tape<'_>, _: ValueId, y: ValueId, dy: ValueId) -> ValueId {
     let one = tape.scalar(1.0);
     let rest = tape.sub(one, y);
     let slope = tape.mul(y, rest);
-    Ok(tape.mul(dy, slope))
+    tape.mul(dy, slope)
 }
 
 /// `dy` where `low < x < high`, else 0.
@@ -278,25 +242,13 @@ fn inside(tape: &mut Tape<'_>, x: ValueId, low: ValueId, high: ValueId, dy: Valu
     where_or_zero(tape, condition, dy)
 }
 
-fn hard_sigmoid(
-    node: &NodeView<'_>,
-    tape: &mut Tape<'_>,
-    _: ValueId,
-    y: ValueId,
-    dy: ValueId,
-) -> Result<ValueId, Unsupported> {
+fn hard_sigmoid(node: &NodeView<'_>, tape: &mut Tape<'_>, _: ValueId, y: ValueId, dy: ValueId) -> ValueId {
     let (low, high) = (tape.scalar(0.0), tape.scalar(1.0));
     let scaled = tape.scale(dy, f64::from(node.float("alpha", 0.2)));
-    Ok(inside(tape, y, low, high, scaled))
+    inside(tape, y, low, high, scaled)
 }
 
-fn hard_swish(
-    _: &NodeView<'_>,
-    tape: &mut Tape<'_>,
-    x: ValueId,
-    _: ValueId,
-    dy: ValueId,
-) -> Result<ValueId, Unsupported> {
+fn hard_swish(_: &NodeView<'_>, tape: &mut Tape<'_>, x: ValueId, _: ValueId, dy: ValueId) -> ValueId {
     // x * h(x) with h = max(0, min(1, x / 6 + 1 / 2)): h + x / 6 inside, h outside.
     let third = tape.scale(x, 1.0 / 3.0);
     let middle = tape.shift(third, 0.5);
@@ -308,53 +260,29 @@ fn hard_swish(
     let beyond = tape.op("Greater", &[x, three]);
     let rest = where_or_zero(tape, beyond, rest);
     let slope = tape.add(inner, rest);
-    Ok(tape.mul(dy, slope))
+    tape.mul(dy, slope)
 }
 
-fn tanh(
-    _: &NodeView<'_>,
-    tape: &mut Tape<'_>,
-    _: ValueId,
-    y: ValueId,
-    dy: ValueId,
-) -> Result<ValueId, Unsupported> {
+fn tanh(_: &NodeView<'_>, tape: &mut Tape<'_>, _: ValueId, y: ValueId, dy: ValueId) -> ValueId {
     let square = tape.mul(y, y);
     let one = tape.scalar(1.0);
     let slope = tape.sub(one, square);
-    Ok(tape.mul(dy, slope))
+    tape.mul(dy, slope)
 }
 
-fn softplus(
-    _: &NodeView<'_>,
-    tape: &mut Tape<'_>,
-    x: ValueId,
-    _: ValueId,
-    dy: ValueId,
-) -> Result<ValueId, Unsupported> {
+fn softplus(_: &NodeView<'_>, tape: &mut Tape<'_>, x: ValueId, _: ValueId, dy: ValueId) -> ValueId {
     let slope = tape.op("Sigmoid", &[x]);
-    Ok(tape.mul(dy, slope))
+    tape.mul(dy, slope)
 }
 
-fn softsign(
-    _: &NodeView<'_>,
-    tape: &mut Tape<'_>,
-    x: ValueId,
-    _: ValueId,
-    dy: ValueId,
-) -> Result<ValueId, Unsupported> {
+fn softsign(_: &NodeView<'_>, tape: &mut Tape<'_>, x: ValueId, _: ValueId, dy: ValueId) -> ValueId {
     let size = tape.op("Abs", &[x]);
     let sum = tape.shift(size, 1.0);
     let square = tape.mul(sum, sum);
-    Ok(tape.div(dy, square))
+    tape.div(dy, square)
 }
 
-fn mish(
-    _: &NodeView<'_>,
-    tape: &mut Tape<'_>,
-    x: ValueId,
-    _: ValueId,
-    dy: ValueId,
-) -> Result<ValueId, Unsupported> {
+fn mish(_: &NodeView<'_>, tape: &mut Tape<'_>, x: ValueId, _: ValueId, dy: ValueId) -> ValueId {
     // y = x t with t = tanh(softplus x): t + x (1 - t^2) sigmoid x.
     let soft = tape.op("Softplus", &[x]);
     let t = tape.op("Tanh", &[soft]);
@@ -365,16 +293,10 @@ fn mish(
     let xs = tape.mul(x, s);
     let bend = tape.mul(xs, rest);
     let slope = tape.add(t, bend);
-    Ok(tape.mul(dy, slope))
+    tape.mul(dy, slope)
 }
 
-fn swish(
-    node: &NodeView<'_>,
-    tape: &mut Tape<'_>,
-    x: ValueId,
-    y: ValueId,
-    dy: ValueId,
-) -> Result<ValueId, Unsupported> {
+fn swish(node: &NodeView<'_>, tape: &mut Tape<'_>, x: ValueId, y: ValueId, dy: ValueId) -> ValueId {
     // y = x s with s = sigmoid(alpha x): s + alpha y (1 - s).
     let alpha = f64::from(node.float("alpha", 1.0));
     let scaled = tape.scale(x, alpha);
@@ -384,16 +306,10 @@ fn swish(
     let bend = tape.mul(y, rest);
     let bend = tape.scale(bend, alpha);
     let slope = tape.add(s, bend);
-    Ok(tape.mul(dy, slope))
+    tape.mul(dy, slope)
 }
 
-fn gelu(
-    node: &NodeView<'_>,
-    tape: &mut Tape<'_>,
-    x: ValueId,
-    _: ValueId,
-    dy: ValueId,
-) -> Result<ValueId, Unsupported> {
+fn gelu(node: &NodeView<'_>, tape: &mut Tape<'_>, x: ValueId, _: ValueId, dy: ValueId) -> ValueId {
     let slope = if node.string("approximate", "none") == "tanh" {
         // y = x (1 + t) / 2 with t = tanh(k (x + c x^3)): (1 + t) / 2 + x (1 - t^2) k (1 + 3 c x^2) / 2.
         let (k, c) = ((2.0 / std::f64::consts::PI).sqrt(), 0.044_715);
@@ -424,7 +340,7 @@ fn gelu(
         let bend = tape.mul(x, density);
         tape.add(phi, bend)
     };
-    Ok(tape.mul(dy, slope))
+    tape.mul(dy, slope)
 }
 
 /// `factor * exp(-rate * x^2)`.
@@ -435,102 +351,48 @@ fn gauss(tape: &mut Tape<'_>, x: ValueId, rate: f64, factor: f64) -> ValueId {
     tape.scale(bell, factor)
 }
 
-fn erf(
-    _: &NodeView<'_>,
-    tape: &mut Tape<'_>,
-    x: ValueId,
-    _: ValueId,
-    dy: ValueId,
-) -> Result<ValueId, Unsupported> {
+fn erf(_: &NodeView<'_>, tape: &mut Tape<'_>, x: ValueId, _: ValueId, dy: ValueId) -> ValueId {
     let slope = gauss(tape, x, 1.0, std::f64::consts::FRAC_2_SQRT_PI);
-    Ok(tape.mul(dy, slope))
+    tape.mul(dy, slope)
 }
 
-fn abs(
-    _: &NodeView<'_>,
-    tape: &mut Tape<'_>,
-    x: ValueId,
-    _: ValueId,
-    dy: ValueId,
-) -> Result<ValueId, Unsupported> {
+fn abs(_: &NodeView<'_>, tape: &mut Tape<'_>, x: ValueId, _: ValueId, dy: ValueId) -> ValueId {
     let sign = tape.op("Sign", &[x]);
-    Ok(tape.mul(dy, sign))
+    tape.mul(dy, sign)
 }
 
-fn neg(
-    _: &NodeView<'_>,
-    tape: &mut Tape<'_>,
-    _: ValueId,
-    _: ValueId,
-    dy: ValueId,
-) -> Result<ValueId, Unsupported> {
-    Ok(tape.neg(dy))
+fn neg(_: &NodeView<'_>, tape: &mut Tape<'_>, _: ValueId, _: ValueId, dy: ValueId) -> ValueId {
+    tape.neg(dy)
 }
 
-fn exp(
-    _: &NodeView<'_>,
-    tape: &mut Tape<'_>,
-    _: ValueId,
-    y: ValueId,
-    dy: ValueId,
-) -> Result<ValueId, Unsupported> {
-    Ok(tape.mul(dy, y))
+fn exp(_: &NodeView<'_>, tape: &mut Tape<'_>, _: ValueId, y: ValueId, dy: ValueId) -> ValueId {
+    tape.mul(dy, y)
 }
 
-fn log(
-    _: &NodeView<'_>,
-    tape: &mut Tape<'_>,
-    x: ValueId,
-    _: ValueId,
-    dy: ValueId,
-) -> Result<ValueId, Unsupported> {
-    Ok(tape.div(dy, x))
+fn log(_: &NodeView<'_>, tape: &mut Tape<'_>, x: ValueId, _: ValueId, dy: ValueId) -> ValueId {
+    tape.div(dy, x)
 }
 
-fn sqrt(
-    _: &NodeView<'_>,
-    tape: &mut Tape<'_>,
-    _: ValueId,
-    y: ValueId,
-    dy: ValueId,
-) -> Result<ValueId, Unsupported> {
+fn sqrt(_: &NodeView<'_>, tape: &mut Tape<'_>, _: ValueId, y: ValueId, dy: ValueId) -> ValueId {
     let half = tape.scale(dy, 0.5);
-    Ok(tape.div(half, y))
+    tape.div(half, y)
 }
 
-fn reciprocal(
-    _: &NodeView<'_>,
-    tape: &mut Tape<'_>,
-    _: ValueId,
-    y: ValueId,
-    dy: ValueId,
-) -> Result<ValueId, Unsupported> {
+fn reciprocal(_: &NodeView<'_>, tape: &mut Tape<'_>, _: ValueId, y: ValueId, dy: ValueId) -> ValueId {
     let square = tape.mul(y, y);
     let product = tape.mul(dy, square);
-    Ok(tape.neg(product))
+    tape.neg(product)
 }
 
-fn sin(
-    _: &NodeView<'_>,
-    tape: &mut Tape<'_>,
-    x: ValueId,
-    _: ValueId,
-    dy: ValueId,
-) -> Result<ValueId, Unsupported> {
+fn sin(_: &NodeView<'_>, tape: &mut Tape<'_>, x: ValueId, _: ValueId, dy: ValueId) -> ValueId {
     let slope = tape.op("Cos", &[x]);
-    Ok(tape.mul(dy, slope))
+    tape.mul(dy, slope)
 }
 
-fn cos(
-    _: &NodeView<'_>,
-    tape: &mut Tape<'_>,
-    x: ValueId,
-    _: ValueId,
-    dy: ValueId,
-) -> Result<ValueId, Unsupported> {
+fn cos(_: &NodeView<'_>, tape: &mut Tape<'_>, x: ValueId, _: ValueId, dy: ValueId) -> ValueId {
     let slope = tape.op("Sin", &[x]);
     let product = tape.mul(dy, slope);
-    Ok(tape.neg(product))
+    tape.neg(product)
 }
 
 /// The bounds of Clip as numbers, where they are constants.
@@ -552,13 +414,7 @@ fn clip_at_zero(node: &NodeView<'_>) -> AtZero {
     if kept && !computed(1, low) && !computed(2, high) { AtZero::Zero } else { AtZero::Finite }
 }
 
-fn clip(
-    node: &NodeView<'_>,
-    tape: &mut Tape<'_>,
-    x: ValueId,
-    _: ValueId,
-    dy: ValueId,
-) -> Result<ValueId, Unsupported> {
+fn clip(node: &NodeView<'_>, tape: &mut Tape<'_>, x: ValueId, _: ValueId, dy: ValueId) -> ValueId {
     let mut bound = |name: &str, input: usize| {
         if node.has(name) {
             Some(tape.scalar(f64::from(node.float(name, 0.0))))
@@ -567,7 +423,7 @@ fn clip(
         }
     };
     let (low, high) = (bound("min", 1), bound("max", 2));
-    Ok(match (low, high) {
+    match (low, high) {
         (Some(low), Some(high)) => inside(tape, x, low, high, dy),
         (Some(low), None) => {
             let condition = tape.node(NodeSpec::new("Greater", &[x, low]));
@@ -578,7 +434,7 @@ fn clip(
             where_or_zero(tape, condition, dy)
         }
         (None, None) => dy,
-    })
+    }
 }
 
 fn clip_examples() -> Vec<Example> {
