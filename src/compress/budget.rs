@@ -1,13 +1,13 @@
 //! Which groups leave so that the budget is met.
 
 use super::{Quantity, Target};
-use crate::cost::{Cost, CostModel};
+use crate::cost::{Cost, CostModel, Meter};
 use crate::deps::{Analysis, Exactness, Groups};
 
 /// How far below the target a selection may stay, as a share of the target.
 pub(super) const SLACK: f64 = 0.02;
 /// Groups that are tried for being put back once the budget is met.
-const PUT_BACK: usize = 256;
+const PUT_BACK: usize = 1024;
 
 /// The budget of one graph.
 #[derive(Debug)]
@@ -29,6 +29,14 @@ pub(super) struct Selection {
     pub(super) removed: Vec<bool>,
     /// The share of the target's quantity that is left.
     pub(super) share: f64,
+}
+
+/// The groups in the order in which they leave, as a whole and by family.
+struct Order {
+    /// By place, the group.
+    groups: Vec<usize>,
+    /// By family, the places of its groups, rising.
+    families: Vec<Vec<usize>>,
 }
 
 impl<'a> Budget<'a> {
@@ -58,22 +66,21 @@ impl<'a> Budget<'a> {
         &self.free
     }
 
-    /// The share of the quantity that a cut leaves.
-    pub(super) fn share(&self, removed: &[bool]) -> f64 {
+    fn share_of(&self, cost: Cost, removed: &[bool]) -> f64 {
         let ratio = |part: u64, whole: u64| if whole == 0 { 1.0 } else { part as f64 / whole as f64 };
         match self.target.quantity {
             Quantity::Channels => {
                 let left = removed.iter().filter(|&&removed| !removed).count();
                 ratio(left as u64, removed.len() as u64)
             }
-            Quantity::Macs => ratio(self.after(removed).macs, self.dense.macs),
-            Quantity::Params => ratio(self.after(removed).params, self.dense.params),
+            Quantity::Macs => ratio(cost.macs, self.dense.macs),
+            Quantity::Params => ratio(cost.params, self.dense.params),
         }
     }
 
-    /// The cost after a cut.
-    pub(super) fn after(&self, removed: &[bool]) -> Cost {
-        self.cost.after(&self.groups.survivors(self.analysis, removed))
+    /// The share of the quantity that a cut leaves.
+    pub(super) fn share(&self, removed: &[bool]) -> f64 {
+        self.share_of(self.cost.after(&self.groups.survivors(self.analysis, removed)), removed)
     }
 
     /// Whether a share meets the target: not above it, and not far below.
@@ -81,30 +88,26 @@ impl<'a> Budget<'a> {
         share <= self.target.share && share >= self.target.share * (1.0 - SLACK)
     }
 
+    fn order(&self, scores: &[f64]) -> Order {
+        let mut groups: Vec<usize> = (0..self.groups.len()).filter(|&group| self.free[group]).collect();
+        groups.sort_by(|&a, &b| scores[a].total_cmp(&scores[b]).then(a.cmp(&b)));
+        let mut families = vec![Vec::new(); self.groups.families().len()];
+        for (place, &group) in groups.iter().enumerate() {
+            families[self.groups.groups()[group].family].push(place);
+        }
+        Order { groups, families }
+    }
+
     /// The first `count` groups of `order` removed, except that every family keeps its best ones: at least one, and
     /// a multiple of `round_to`.
-    fn prefix(&self, order: &[usize], count: usize) -> Vec<bool> {
+    fn prefix(&self, order: &Order, count: usize) -> Vec<bool> {
         let mut removed = vec![false; self.groups.len()];
-        for &group in &order[..count] {
-            removed[group] = true;
-        }
-        for family in self.groups.families() {
+        for (family, places) in self.groups.families().iter().zip(&order.families) {
             let size = family.groups.len();
-            let leaving = family.groups.iter().filter(|&&group| removed[group]).count();
-            if leaving == 0 {
-                continue;
-            }
+            let leaving = places.partition_point(|&place| place < count);
             let kept = (size - leaving).max(1).next_multiple_of(self.round_to).min(size);
-            let mut back = kept - (size - leaving);
-            // The order is by rising score: the last ones of the family are its best.
-            for &group in order[..count].iter().rev() {
-                if back == 0 {
-                    break;
-                }
-                if removed[group] && family.groups.binary_search(&group).is_ok() {
-                    removed[group] = false;
-                    back -= 1;
-                }
+            for &place in &places[..(size - kept).min(leaving)] {
+                removed[order.groups[place]] = true;
             }
         }
         removed
@@ -112,46 +115,58 @@ impl<'a> Budget<'a> {
 
     /// The selection that removes the groups of the lowest scores until the budget is met.
     pub(super) fn select(&self, scores: &[f64]) -> Selection {
-        let mut order: Vec<usize> = (0..self.groups.len()).filter(|&group| self.free[group]).collect();
-        order.sort_by(|&a, &b| scores[a].total_cmp(&scores[b]).then(a.cmp(&b)));
-        let share = |count: usize| self.share(&self.prefix(&order, count));
-        let (mut low, mut high) = (0, order.len());
-        if share(high) > self.target.share {
-            let removed = self.prefix(&order, high);
-            return Selection { share: self.share(&removed), removed };
+        let order = self.order(scores);
+        let mut meter = Meter::new(self.cost, self.analysis, self.groups);
+        let mut at = |count: usize| {
+            let removed = self.prefix(&order, count);
+            meter.set(&removed);
+            let share = self.share_of(meter.cost(), &removed);
+            Selection { removed, share }
+        };
+        let (mut low, mut high) = (0, order.groups.len());
+        let most = at(high);
+        if most.share > self.target.share {
+            return most;
         }
         while low < high {
             let middle = usize::midpoint(low, high);
-            if share(middle) <= self.target.share {
+            if at(middle).share <= self.target.share {
                 high = middle;
             } else {
                 low = middle + 1;
             }
         }
-        let mut removed = self.prefix(&order, low);
-        let mut reached = self.share(&removed);
-        if self.round_to == 1 && reached < self.target.share {
-            let back: Vec<usize> =
-                order[..low].iter().rev().copied().filter(|&group| removed[group]).collect();
-            for &group in back.iter().take(PUT_BACK) {
-                if reached >= self.target.share * (1.0 - SLACK / 8.0) {
-                    break;
-                }
-                removed[group] = false;
-                let share = self.share(&removed);
-                if share <= self.target.share {
-                    reached = share;
-                } else {
-                    removed[group] = true;
-                }
+        let mut selection = at(low);
+        if self.round_to == 1 {
+            self.put_back(&order, low, &mut meter, &mut selection);
+        }
+        selection
+    }
+
+    /// Puts the best of the removed groups back as far as the budget allows.
+    fn put_back(&self, order: &Order, count: usize, meter: &mut Meter<'_>, selection: &mut Selection) {
+        let enough = self.target.share * (1.0 - SLACK / 8.0);
+        let candidates: Vec<usize> =
+            order.groups[..count].iter().rev().copied().filter(|&group| selection.removed[group]).collect();
+        for &group in candidates.iter().take(PUT_BACK) {
+            if selection.share >= enough {
+                break;
+            }
+            selection.removed[group] = false;
+            meter.change(group, false);
+            let share = self.share_of(meter.cost(), &selection.removed);
+            if share <= self.target.share {
+                selection.share = share;
+            } else {
+                selection.removed[group] = true;
+                meter.change(group, true);
             }
         }
-        Selection { removed, share: reached }
     }
 
     /// The smallest share that can be reached.
     pub(super) fn smallest_share(&self) -> f64 {
-        let order: Vec<usize> = (0..self.groups.len()).filter(|&group| self.free[group]).collect();
-        self.share(&self.prefix(&order, order.len()))
+        let order = self.order(&vec![0.0; self.groups.len()]);
+        self.share(&self.prefix(&order, order.groups.len()))
     }
 }

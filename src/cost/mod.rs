@@ -3,6 +3,10 @@
 //! Multiply-accumulates are those of contractions, as each operator states them, on one sample. Parameters are the
 //! elements of all float initializers but running statistics. This module knows no operator by name.
 
+mod meter;
+
+pub use meter::Meter;
+
 use crate::deps::Survivors;
 use crate::ir::{Facts, Model, NodeId, ValueId};
 use crate::ops::{self, NodeView, Operator};

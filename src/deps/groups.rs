@@ -199,6 +199,11 @@ impl Groups {
         &self.axes
     }
 
+    /// The groups with any of which the slot leaves.
+    pub fn of_slot(&self, slot: Slot) -> &[u32] {
+        &self.by_slot[slot.0 as usize]
+    }
+
     /// Whether the slot leaves when the groups marked in `removed` do.
     pub(super) fn leaves(&self, slot: Slot, removed: &[bool]) -> bool {
         self.by_slot[slot.0 as usize].iter().any(|&group| removed[group as usize])
