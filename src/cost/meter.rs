@@ -169,8 +169,8 @@ impl<'a> Meter<'a> {
 
     fn count(&mut self, axis: usize) {
         let axis = &mut self.axes[axis];
-        let stays = |groups: &&Box<[u32]>| !groups.iter().any(|&group| self.removed[group as usize]);
-        axis.kept = axis.groups.iter().filter(stays).count();
+        let gone = |group: u32| self.removed[group as usize];
+        axis.kept = axis.groups.iter().filter(|groups| !groups.iter().any(|&group| gone(group))).count();
     }
 
     fn weigh_node(&mut self, number: usize) {

@@ -8,3 +8,4 @@ mod laws;
 mod random_graphs;
 mod safe_reference;
 mod support;
+mod zoo;

@@ -1,0 +1,143 @@
+//! Masked equals shrunk on real exporters' graphs of convolutional networks.
+
+use std::path::{Path, PathBuf};
+
+use onnx_proto::{Bytes, GraphProto, Message as _, ModelProto, NodeProto, TensorProto};
+use safe_onnx::deps::{Exactness, Groups, analyze};
+use safe_onnx::engine::LoadOptions;
+use safe_onnx::ir::Model;
+use safe_onnx::shrink::{mask, prepare, shrink};
+use safe_onnx::tensor::{DType, Random, Tensor};
+use safe_onnx::trace::{InputShapes, trace};
+
+use crate::support::{engines, onnx_runtime, relative_error, run};
+
+/// Models that tract does not run, and why.
+const NOT_ON_TRACT: &[(&str, &str)] = &[];
+
+/// What float16 resolves: sums of many products are compared no closer.
+const HALF_PRECISION: f64 = 2e-2;
+
+#[test]
+fn cuts_of_exported_networks_are_exact() {
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/zoo"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "onnx"))
+            .collect();
+    files.sort();
+    assert!(files.len() >= 50, "only {} models are there", files.len());
+    let only = std::env::var("SAFE_ONNX_MODEL").ok();
+    let mut failures = Vec::new();
+    for (number, file) in files.iter().enumerate() {
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        if only.as_deref().is_some_and(|only| !name.starts_with(only)) {
+            continue;
+        }
+        if let Err(reason) = check(file, &name, number as u64) {
+            failures.push(format!("{name}: {reason}"));
+        }
+    }
+    assert!(failures.is_empty(), "{} of {} failed:\n{}", failures.len(), files.len(), failures.join("\n"));
+}
+
+fn check(file: &Path, name: &str, seed: u64) -> Result<(), String> {
+    let engine = onnx_runtime();
+    let prepared = prepare(inflated(file, seed)?);
+    let model = &prepared.model;
+    let options = LoadOptions::default();
+    let traced =
+        trace(model, &*engine, &options, &InputShapes::default()).map_err(|error| error.to_string())?;
+    let mut analysis = analyze(model, &traced.facts);
+    if let Some((node, reason)) = analysis.unknown().first() {
+        return Err(format!("{} is not understood: {reason}", model.graph.describe(*node)));
+    }
+    let groups = Groups::collect(&model.graph, &mut analysis);
+    let mut random = Random::fork(seed, "cut");
+    let mut removed = vec![false; groups.len()];
+    for family in groups.families().iter().filter(|family| family.exactness == Exactness::Exact) {
+        let mut members = family.groups.clone();
+        random.shuffle(&mut members);
+        let leaving = random.below(members.len() / 2 + 1);
+        members[..leaving].iter().for_each(|&group| removed[group] = true);
+    }
+    let gone = removed.iter().filter(|&&removed| removed).count();
+    if gone * 8 < groups.len() {
+        return Err(format!("only {gone} of {} groups can leave", groups.len()));
+    }
+    let survivors = groups.survivors(&analysis, &removed);
+    let small = shrink(&prepared, &traced.facts, &survivors).map_err(|error| error.to_string())?;
+    let masked = mask(&prepared, &survivors).map_err(|error| error.to_string())?;
+    let inputs: Vec<(&str, &Tensor)> =
+        traced.inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    let half = traced.inputs.iter().any(|(_, tensor)| tensor.dtype() == DType::F16);
+    for engine in engines() {
+        if engine.name() == "tract" && NOT_ON_TRACT.iter().any(|(model, _)| *model == name) {
+            continue;
+        }
+        let place = |error: String| format!("{}: {error}", engine.name());
+        let a = run(&*engine, &masked, &inputs).map_err(place)?;
+        let b = run(&*engine, &small, &inputs).map_err(place)?;
+        let error = relative_error(&a[0], &b[0]);
+        if error > if half { HALF_PRECISION } else { 1e-4 } {
+            return Err(place(format!("masked and shrunk differ by {error:.2e}")));
+        }
+    }
+    Ok(())
+}
+
+/// A model file whose large float tensors have no data, with random ones as their documentation says.
+fn inflated(file: &Path, seed: u64) -> Result<Model, String> {
+    let bytes = Bytes::from(std::fs::read(file).unwrap());
+    let mut proto = ModelProto::decode(bytes).map_err(|error| error.to_string())?;
+    let mut random = Random::fork(seed, "weights");
+    if let Some(graph) = &mut proto.graph {
+        fill_graph(graph, &mut random);
+    }
+    proto.functions.iter_mut().for_each(|function| fill_nodes(&mut function.node, &mut random));
+    Model::from_bytes(proto.encode_to_vec()).map_err(|error| error.to_string())
+}
+
+fn fill_graph(graph: &mut GraphProto, random: &mut Random) {
+    graph.initializer.iter_mut().for_each(|tensor| fill(tensor, random));
+    fill_nodes(&mut graph.node, random);
+}
+
+fn fill_nodes(nodes: &mut [NodeProto], random: &mut Random) {
+    for attribute in nodes.iter_mut().flat_map(|node| node.attribute.iter_mut()) {
+        attribute.t.iter_mut().chain(&mut attribute.tensors).for_each(|tensor| fill(tensor, random));
+        attribute.g.iter_mut().chain(&mut attribute.graphs).for_each(|graph| fill_graph(graph, random));
+    }
+}
+
+fn fill(tensor: &mut TensorProto, random: &mut Random) {
+    let Some(spec) = tensor.doc_string.as_deref().and_then(|text| text.strip_prefix("synthetic:")) else {
+        return;
+    };
+    let parts: Vec<&str> = spec.split(':').collect();
+    let [kind, first, second] = parts[..] else { panic!("{spec}") };
+    let (first, second): (f64, f64) = (first.parse().unwrap(), second.parse().unwrap());
+    let dims: Vec<usize> = tensor.dims.iter().map(|&dim| dim as usize).collect();
+    let mut draw = || {
+        if kind == "normal" {
+            first + second * random.normal()
+        } else {
+            first + (second - first) * random.unit()
+        }
+    };
+    let values: Vec<f64> = (0..dims.iter().product()).map(|_| draw()).collect();
+    let dtype = DType::from_onnx(tensor.data_type.unwrap()).unwrap();
+    let values = Tensor::new(dims, values).unwrap().cast_float(dtype);
+    let raw: Vec<u8> = match dtype {
+        DType::F32 => {
+            values.as_slice::<f32>().unwrap().iter().flat_map(|value| value.to_le_bytes()).collect()
+        }
+        DType::F16 => {
+            values.as_slice::<half::f16>().unwrap().iter().flat_map(|value| value.to_le_bytes()).collect()
+        }
+        other => panic!("synthetic tensors of {other}"),
+    };
+    tensor.raw_data = Some(Bytes::from(raw));
+    tensor.doc_string = None;
+}
