@@ -258,8 +258,15 @@ impl Fit<'_> {
         let budget = self.budget;
         let mut projection =
             GroupProjection::new(groups, NORM, move |scores: &[f64]| budget.select(scores).removed);
-        let trainer =
-            Trainer::new(&graph, self.engine, &self.load, self.options(0, true), &split, &mut projection)?;
+        let trainer = Trainer::new(
+            &graph,
+            &model.graph,
+            self.engine,
+            &self.load,
+            self.options(0, true),
+            &split,
+            &mut projection,
+        )?;
         let notes = frozen_notes(&graph);
         Ok((Phase { model, trainer, notes }, projection))
     }
@@ -278,7 +285,7 @@ impl Fit<'_> {
         let graph = self.training_graph(&model, &traced.facts)?;
         let first = if from.is_some() { self.settings.sparsify_steps } else { 0 };
         let options = self.options(first, false);
-        let trainer = Trainer::new(&graph, self.engine, &self.load, options, &[], &mut Keep)?;
+        let trainer = Trainer::new(&graph, &model.graph, self.engine, &self.load, options, &[], &mut Keep)?;
         let notes = if from.is_some() { Vec::new() } else { frozen_notes(&graph) };
         let mut phase = Phase { model, trainer, notes };
         if from.is_some() {

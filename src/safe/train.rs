@@ -36,6 +36,8 @@ struct Port {
     value: ValueId,
     name: String,
     tensor: Tensor,
+    /// Whether the training graph takes it.
+    given: bool,
 }
 
 /// A training graph on an engine, and the state of SAFE.
@@ -59,13 +61,14 @@ impl std::fmt::Debug for Trainer {
 }
 
 impl Trainer {
-    /// Loads `graph`. The tensors of the weights marked in `split`, given by their place in `graph.gradients`, are
+    /// Loads `graph`, the training graph of `forward`. The tensors of the weights marked in `split`, given by their place in `graph.gradients`, are
     /// those that `projection` makes sparse; weights of one dimension do not decay.
     ///
     /// # Errors
     /// When the graph cannot be loaded or the options do not fit.
     pub fn new(
         graph: &TrainingGraph,
+        forward: &Graph,
         engine: &dyn Engine,
         load: &LoadOptions,
         options: Options,
@@ -83,15 +86,23 @@ impl Trainer {
                 parameter = parameter.split();
             }
             parameters.push(if decays { parameter } else { parameter.without_decay() });
-            gradients.push(Port { value: grad, name: model.graph.value(grad).name().to_owned(), tensor });
+            let name = model.graph.value(grad).name().to_owned();
+            gradients.push(Port { value: grad, name, tensor, given: false });
         }
         let (mut running, mut own, mut momenta) = (Vec::new(), Vec::new(), Vec::new());
         for statistic in &graph.statistics {
-            let tensor = open_input(&mut model.graph, statistic.running)?;
+            // A graph that returns the batch's own statistics need not read the running ones.
+            let given = model.graph.value(statistic.running).initializer().is_some();
+            let tensor = if given {
+                open_input(&mut model.graph, statistic.running)?
+            } else {
+                held(forward, statistic.running)?
+            };
             let port = |value: ValueId| Port {
                 value,
                 name: model.graph.value(value).name().to_owned(),
                 tensor: tensor.clone(),
+                given,
             };
             own.push(port(statistic.updated));
             running.push(port(statistic.running));
@@ -174,7 +185,8 @@ impl Trainer {
             let point = if perturbed { safe.perturbed_tensor(index) } else { safe.x_tensor(index) };
             inputs.push((safe.name(index), Arg::from(point)));
         }
-        inputs.extend(self.running.iter().map(|port| (port.name.as_str(), Arg::from(&port.tensor))));
+        let statistics = self.running.iter().filter(|port| port.given);
+        inputs.extend(statistics.map(|port| (port.name.as_str(), Arg::from(&port.tensor))));
         let mut outputs: Vec<(&str, ArgMut<'_>)> = Vec::new();
         for port in &mut self.gradients {
             outputs.push((port.name.as_str(), ViewMut::from(&mut port.tensor).into()));
@@ -243,11 +255,18 @@ fn slices(ports: &[Port]) -> Vec<&[f32]> {
     ports.iter().map(|port| numbers(&port.tensor)).collect()
 }
 
+/// What an initializer holds.
+fn held(graph: &Graph, id: ValueId) -> Result<Tensor, IrError> {
+    let value = graph.value(id);
+    let missing =
+        || IrError::Tensor { name: value.name().to_owned(), reason: "it is no initializer".to_owned() };
+    value.initializer().ok_or_else(missing)?.tensor()
+}
+
 /// Makes an initializer an input without default, and returns what it held.
 fn open_input(graph: &mut Graph, id: ValueId) -> Result<Tensor, IrError> {
-    let name = graph.value(id).name().to_owned();
-    let missing = || IrError::Tensor { name: name.clone(), reason: "it is no initializer".to_owned() };
-    let tensor = graph.remove_initializer(id).ok_or_else(missing)?.tensor()?;
+    let tensor = held(graph, id)?;
+    graph.remove_initializer(id);
     let dims: Vec<DeclaredDim> = tensor.dims().iter().map(|&dim| DeclaredDim::Fixed(dim)).collect();
     graph.add_input(id, tensor.dtype(), &dims);
     Ok(tensor)

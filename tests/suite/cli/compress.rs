@@ -54,6 +54,43 @@ fn a_cut_by_magnitude_equals_its_masked_model_on_both_engines() {
 }
 
 #[test]
+fn both_engines_train() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = write_images(folder.path(), 64, 0);
+    let model = fixture("resnet8.onnx");
+    for engine in ["ort", "tract"] {
+        let output = format!("{{}}/{engine}.onnx");
+        let words = [
+            "compress",
+            &model,
+            "-o",
+            &output,
+            "--data",
+            data.to_str().unwrap(),
+            "--epochs",
+            "2",
+            "--batch",
+            "16",
+            "--engine",
+            engine,
+            "--json",
+            "--quiet",
+        ];
+        let report = run_in(folder.path(), &words).expect_code(0).json();
+        assert_eq!(report["train"]["steps"].as_u64(), Some(8), "{engine}: {report}");
+        assert_eq!(report["target_met"].as_bool(), Some(true), "{engine}");
+        assert!(report["verified"]["max_rel_error"].as_f64() < Some(1e-4), "{engine}");
+        let losses: Vec<f64> = report["history"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|epoch| epoch["loss"].as_f64().unwrap())
+            .collect();
+        assert!(losses.len() == 2 && losses.iter().all(|loss| loss.is_finite()), "{engine}: {losses:?}");
+    }
+}
+
+#[test]
 fn training_reaches_the_target_and_repeats_to_the_byte() {
     let folder = tempfile::tempdir().unwrap();
     let data = write_images(folder.path(), 64, 0);
