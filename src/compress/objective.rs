@@ -1,6 +1,6 @@
 //! The loss of a run: what the model's outputs and the data suggest, or what was asked for.
 
-use super::{CompressError, LossChoice};
+use super::{CompressError, LossChoice, class_axis};
 use crate::autodiff::{Loss, Term};
 use crate::data::{InputSpec, TargetSpec};
 use crate::ir::{DeclaredDim, Graph, ValueId};
@@ -63,19 +63,10 @@ fn main_output(graph: &Graph, trace: &Trace) -> Option<(usize, ValueId, Vec<Opti
     })
 }
 
-/// The axis of the classes of an output of the given rank: the last one, but axis 1 of maps.
-pub(super) fn class_axis_of(rank: usize) -> Option<usize> {
-    match rank {
-        0 | 1 => None,
-        2 | 3 => Some(rank - 1),
-        _ => Some(1),
-    }
-}
-
 /// What targets may look like: labels first, then values.
 pub(super) fn target_specs(graph: &Graph, trace: &Trace, choice: LossChoice) -> Vec<TargetSpec> {
     let Some((_, _, dims)) = main_output(graph, trace) else { return Vec::new() };
-    let labels = class_axis_of(dims.len()).and_then(|axis| TargetSpec::labels(&dims, axis));
+    let labels = class_axis(dims.len(), None).ok().and_then(|axis| TargetSpec::labels(&dims, axis));
     let values = TargetSpec::values(&dims);
     match choice {
         LossChoice::SquaredError => vec![values],
@@ -110,7 +101,8 @@ pub(super) fn choose(
     let Some((output, _, dims)) = main_output(graph, trace) else {
         return Err(CompressError::Loss("the model has no float output".to_owned()));
     };
-    let axis = class_axis_of(dims.len()).filter(|&axis| dims[axis].is_some_and(|classes| classes > 1));
+    let axis =
+        class_axis(dims.len(), None).ok().filter(|&axis| dims[axis].is_some_and(|classes| classes > 1));
     let labels = target == Some(DType::I64);
     let missing = |what: &str| CompressError::Loss(format!("it needs {what}, which the data do not hold"));
     let probabilities =
