@@ -29,7 +29,32 @@ pub(crate) enum Target<'a> {
 /// Loss, and the gradient of each parameter.
 pub(crate) type Evaluation<T> = (f64, Vec<Vec<T>>);
 
+/// What gives the loss, and its gradient by each parameter in the order of [`Net::parameters`].
+pub(crate) trait Gradients<T> {
+    /// At the parameters `p`, over the samples `x`.
+    fn evaluate(&mut self, p: &[&[T]], x: &[f64], target: &Target<'_>) -> Evaluation<T>;
+}
+
 impl Net {
+    /// The parameters of the net `name`.
+    pub(crate) fn named_parameters(name: &str) -> &'static [&'static str] {
+        match name {
+            "mlp" => &["fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias", "fc3.weight", "fc3.bias"],
+            "cnn" => &["conv1.weight", "conv1.bias", "conv2.weight", "conv2.bias", "fc.weight", "fc.bias"],
+            "cnnbn" => &[
+                "conv1.weight",
+                "bn1.weight",
+                "bn1.bias",
+                "conv2.weight",
+                "bn2.weight",
+                "bn2.bias",
+                "fc.weight",
+                "fc.bias",
+            ],
+            other => panic!("no net is named {other}"),
+        }
+    }
+
     pub(crate) fn named(name: &str, nets: &Archive) -> Self {
         let running = |layer: &str| Running {
             mean: nets.f64(&format!("{layer}.running_mean")),
@@ -44,25 +69,16 @@ impl Net {
     }
 
     pub(crate) fn parameters(&self) -> &'static [&'static str] {
-        match self {
-            Self::Mlp => &["fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias", "fc3.weight", "fc3.bias"],
-            Self::Cnn(None) => {
-                &["conv1.weight", "conv1.bias", "conv2.weight", "conv2.bias", "fc.weight", "fc.bias"]
-            }
-            Self::Cnn(Some(_)) => &[
-                "conv1.weight",
-                "bn1.weight",
-                "bn1.bias",
-                "conv2.weight",
-                "bn2.weight",
-                "bn2.bias",
-                "fc.weight",
-                "fc.bias",
-            ],
-        }
+        Self::named_parameters(match self {
+            Self::Mlp => "mlp",
+            Self::Cnn(None) => "cnn",
+            Self::Cnn(Some(_)) => "cnnbn",
+        })
     }
+}
 
-    pub(crate) fn evaluate<T: Scalar>(&self, p: &[&[T]], x: &[f64], target: &Target<'_>) -> Evaluation<T> {
+impl<T: Scalar> Gradients<T> for Net {
+    fn evaluate(&mut self, p: &[&[T]], x: &[f64], target: &Target<'_>) -> Evaluation<T> {
         let x: Vec<T> = x.iter().map(|&x| T::from_f64(x)).collect();
         match self {
             Self::Mlp => {

@@ -7,7 +7,7 @@ use safe_onnx::safe::{
 use serde_json::Value;
 
 use super::archive::{Archive, spec};
-use super::nets::{Net, Target, mlp};
+use super::nets::{Evaluation, Gradients, Net, Target, mlp};
 
 /// How exactly a replay must agree.
 pub(crate) struct Precision {
@@ -210,10 +210,11 @@ fn wide<T: Scalar>(values: &[T]) -> Vec<f64> {
     values.iter().map(|value| value.to_f64()).collect()
 }
 
-struct Run<'a> {
+struct Run<'a, T> {
     case: &'a str,
     trace: &'a Archive,
     net: &'a Net,
+    gradients: &'a mut dyn Gradients<T>,
     torch: bool,
     tolerance: f64,
     /// Targets of each batch under the squared error; empty under cross-entropy.
@@ -244,16 +245,16 @@ fn targets<T: Scalar>(case: &str, net: &Net, trace: &Archive, report: &mut Repor
     own
 }
 
-impl Run<'_> {
-    fn evaluate<T: Scalar>(&self, step: usize, parameters: &[&[T]]) -> (f64, Vec<Vec<T>>) {
+impl<T: Scalar> Run<'_, T> {
+    fn evaluate(&mut self, step: usize, parameters: &[&[T]]) -> Evaluation<T> {
         let batch = step % 4;
         let x = self.trace.row("batch/x", batch);
         if let Some(values) = self.targets.get(batch) {
-            return self.net.evaluate(parameters, &x, &Target::Values(values));
+            return self.gradients.evaluate(parameters, &x, &Target::Values(values));
         }
         let classes: Vec<usize> =
             self.trace.row("batch/y", batch).iter().map(|&class| class as usize).collect();
-        self.net.evaluate(parameters, &x, &Target::Classes(&classes))
+        self.gradients.evaluate(parameters, &x, &Target::Classes(&classes))
     }
 
     fn compare(&mut self, key: &str, found: &[f64]) {
@@ -270,13 +271,13 @@ impl Run<'_> {
         }
     }
 
-    fn compare_gradients<T: Scalar>(&mut self, key: &str, step: usize, gradients: &[Vec<T>]) {
+    fn compare_gradients(&mut self, key: &str, step: usize, gradients: &[Vec<T>]) {
         for (name, gradient) in self.net.parameters().iter().zip(gradients) {
             self.compare(&format!("step{:03}/{key}/{name}", step + 1), &wide(gradient));
         }
     }
 
-    fn compare_state<T: Scalar>(&mut self, prefix: &str, safe: &Safe<T>) {
+    fn compare_state(&mut self, prefix: &str, safe: &Safe<T>) {
         for (at, name) in self.net.parameters().iter().enumerate() {
             self.compare(&format!("{prefix}/x/{name}"), &wide(safe.x(at)));
             // The image code keeps z = u = 0 for parameters that the method does not split.
@@ -291,11 +292,24 @@ impl Run<'_> {
     }
 }
 
-/// Replays `case` and adds its disagreements to `report`.
-pub(crate) fn run<T: Scalar>(case: &str, precision: &Precision, report: &mut Report) {
+/// Whose gradients: of the net with the given name, under the squared error or under cross-entropy.
+pub(crate) type Source<'a, T> = &'a dyn Fn(&str, bool) -> Box<dyn Gradients<T>>;
+
+/// The gradients written out by hand.
+pub(crate) fn by_hand<T: Scalar>(net: &str, _squared: bool) -> Box<dyn Gradients<T>> {
+    Box::new(named(net))
+}
+
+fn named(net: &str) -> Net {
+    Net::named(net, &Archive::open("nets/cnnbn_running.npz"))
+}
+
+/// Replays `case` with gradients from `source` and adds its disagreements to `report`.
+pub(crate) fn run<T: Scalar>(case: &str, precision: &Precision, source: Source<'_, T>, report: &mut Report) {
     let spec = spec(case);
     let trace = Archive::open(&format!("{case}/trace.npz"));
-    let net = Net::named(spec["net"].as_str().unwrap(), &Archive::open("nets/cnnbn_running.npz"));
+    let net = named(spec["net"].as_str().unwrap());
+    let mut gradients = source(spec["net"].as_str().unwrap(), trace.find("batch/target").is_some());
     let mut options = options(&spec);
     check_schedules(case, &mut options, &trace, precision, report);
     let hard = is_hard(&spec);
@@ -309,7 +323,8 @@ pub(crate) fn run<T: Scalar>(case: &str, precision: &Precision, report: &mut Rep
     let torch = is_torch(&spec);
     let targets = targets::<T>(case, &net, &trace, report);
     let tolerance = precision.tolerance;
-    let mut run = Run { case, trace: &trace, net: &net, torch, tolerance, targets, report };
+    let gradients = &mut *gradients;
+    let mut run = Run { case, trace: &trace, net: &net, gradients, torch, tolerance, targets, report };
     if !hard {
         run.compare_state("init", &safe);
     }
