@@ -5,7 +5,8 @@
 
 use std::time::Instant;
 
-use crate::engine::{Engine, EngineError, LoadOptions, Source};
+use crate::engine::{Engine, EngineError, LoadOptions, load_model};
+use crate::ir::Model;
 use crate::tensor::Tensor;
 
 /// Median milliseconds of one run of each model.
@@ -29,12 +30,12 @@ const MOST: usize = 200;
 pub fn paired_latency(
     engine: &dyn Engine,
     load: &LoadOptions,
-    first: Source<'_>,
-    second: Source<'_>,
+    first: &Model,
+    second: &Model,
     inputs: &[(String, Tensor)],
 ) -> Result<Latency, EngineError> {
     let load = LoadOptions { optimize: true, ..*load };
-    let mut sessions = [engine.load(first, &load)?, engine.load(second, &load)?];
+    let mut sessions = [load_model(engine, &load, first)?, load_model(engine, &load, second)?];
     let given: Vec<(&str, &Tensor)> = inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
     for session in &mut sessions {
         session.run(&given)?;

@@ -112,6 +112,7 @@ fn hint_of(error: &(dyn Error + 'static)) -> Option<&'static str> {
             EngineError::TooOld { .. } | EngineError::Library { .. } | EngineError::OtherLibrary { .. } => {
                 "`safe-onnx doctor` shows what was found; --engine tract needs no library"
             }
+            EngineError::Model(error) => return hint_of(error),
             EngineError::UnsupportedDevice { .. } => "use --device cpu",
             EngineError::Load { .. } | EngineError::Operators { .. } => {
                 "try the other engine (--engine ort or --engine tract)"

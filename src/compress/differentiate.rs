@@ -6,12 +6,11 @@ use std::path::PathBuf;
 use super::objective::holds_probabilities;
 use super::tool::{ModelPlan, ToolError, class_axis};
 use crate::autodiff::{self, Loss, Request, Term};
-use crate::engine::discover;
+use crate::engine::{discover, load_model};
 use crate::ir::{DeclaredDim, Model, Storage, ValueId, constants_to_initializers};
 use crate::report::DifferentiateReport;
 use crate::tensor::Tensor;
 use crate::trace::{self, InputShapes};
-use crate::verify::load_model;
 
 /// What `differentiate` is asked to do.
 #[derive(Debug, Clone)]
@@ -62,10 +61,10 @@ pub fn differentiate(plan: &DifferentiatePlan) -> Result<DifferentiateReport, To
         TargetLoss::SquaredError => Term::SquaredError { output: 0 },
         TargetLoss::CrossEntropy => {
             let class_axis = class_axis(rank, plan.class_axis)?;
-            let mut loaded = load_model(&*engine.engine, &plan.model.runtime.load, &model)??;
+            let mut session = load_model(&*engine.engine, &plan.model.runtime.load, &model)?;
             let inputs: Vec<(&str, &Tensor)> =
                 traced.inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
-            let outputs = loaded.session.run(&inputs)?;
+            let outputs = session.run(&inputs)?;
             let probabilities = outputs.first().is_some_and(|values| holds_probabilities(values, class_axis));
             Term::CrossEntropy { output: 0, class_axis, probabilities }
         }

@@ -6,11 +6,10 @@ use std::time::Instant;
 use super::tool::{Runtime, ToolError, class_axis, input_specs};
 use super::{LossChoice, score};
 use crate::data::{DataOptions, Dataset, InputSpec, Part, TargetSpec, open};
-use crate::engine::{Session, discover};
+use crate::engine::{Session, discover, load_model};
 use crate::ir::{DeclaredDim, Model};
 use crate::report::EvalReport;
 use crate::tensor::Tensor;
-use crate::verify::load_model;
 
 /// What `eval` is asked to do.
 #[derive(Debug, Clone)]
@@ -90,14 +89,14 @@ pub fn eval(plan: &EvalPlan) -> Result<EvalReport, ToolError> {
     let start = Instant::now();
     let model = Model::read(&plan.model)?;
     let engine = discover(&plan.runtime.discovery)?;
-    let mut loaded = load_model(&*engine.engine, &plan.runtime.load, &model)??;
+    let mut session = load_model(&*engine.engine, &plan.runtime.load, &model)?;
     let inputs = input_specs(&model.graph)?;
-    let (output, dims) = scored_output(&model, &*loaded.session)?;
+    let (output, dims) = scored_output(&model, &*session)?;
     let axis = class_axis(dims.len(), None);
     let spec = target_spec(plan, &inputs, &dims, axis.as_ref().ok().copied())?;
     let data = open(&plan.data, Part::Val, &inputs, Some(&spec), &plan.data_options)?;
     let axis = if spec.dtype.is_float() { 0 } else { axis? };
-    let found = evaluate(&mut *loaded.session, &data, output, axis, plan.batch.unwrap_or(BATCH))?;
+    let found = evaluate(&mut *session, &data, output, axis, plan.batch.unwrap_or(BATCH))?;
     Ok(EvalReport {
         model: plan.model.display().to_string(),
         data: data.describe(),

@@ -11,7 +11,7 @@ use super::structure::Structure;
 use super::{CompressError, Event, Observer, Plan};
 use crate::autodiff::{Request, TrainingGraph, differentiate, trainable_initializers};
 use crate::data::Batch;
-use crate::engine::{Engine, LoadOptions, Session, Source};
+use crate::engine::{Engine, LoadOptions, Session, load_model};
 use crate::ir::{Facts, Model, ValueId};
 use crate::report::{Epoch, TrainFigures};
 use crate::safe::{
@@ -167,8 +167,8 @@ impl Fit<'_> {
         if !self.objective.teacher {
             return Ok(None);
         }
-        let bytes = self.structure.model().to_bytes()?;
-        Ok(Some(self.engine.load(Source::Bytes(&bytes), &LoadOptions { optimize: true, ..self.load })?))
+        let load = LoadOptions { optimize: true, ..self.load };
+        Ok(Some(load_model(self.engine, &load, self.structure.model())?))
     }
 
     /// The tensors that a trainer takes, in its order.

@@ -14,7 +14,7 @@ use super::{CompressError, Event, Method, Observer, Plan, evaluate};
 
 use crate::cost::CostModel;
 use crate::data::{self, Dataset};
-use crate::engine::{Engine, LoadOptions, Source};
+use crate::engine::{Engine, LoadOptions, load_model};
 use crate::ir::{Model, Storage};
 use crate::report::{CompressReport, ModelFigures, TargetFigures, Verified};
 use crate::safe::{GroupProjection, View};
@@ -248,8 +248,7 @@ impl Run<'_> {
     }
 
     fn dense_outputs(&self) -> Result<Vec<Tensor>, CompressError> {
-        let bytes = self.structure.model().to_bytes()?;
-        let mut session = self.engine.load(Source::Bytes(&bytes), &self.plan.load)?;
+        let mut session = load_model(self.engine, &self.plan.load, self.structure.model())?;
         let inputs: Vec<(&str, &Tensor)> =
             self.structure.trace.inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
         Ok(session.run(&inputs)?)
@@ -266,9 +265,8 @@ impl Run<'_> {
         if !data.has_target() {
             return Ok((None, None));
         }
-        let bytes = model.to_bytes()?;
         let load = LoadOptions { optimize: true, ..self.plan.load };
-        let mut session = self.engine.load(Source::Bytes(&bytes), &load)?;
+        let mut session = load_model(self.engine, &load, model)?;
         let result =
             evaluate(&mut *session, data, objective.output, objective.class_axis.unwrap_or(0), batch)?;
         Ok((result.loss, result.accuracy))
@@ -387,8 +385,7 @@ impl Run<'_> {
         let graph = &self.structure.model().graph;
         let shapes = crate::trace::InputShapes::new(graph, &self.plan.shapes).ok()?;
         let one = crate::trace::Probe::new(graph, &shapes.with_batch(1), 0).ok()?;
-        let (dense, small) = (self.structure.model().to_bytes().ok()?, small.to_bytes().ok()?);
-        let (dense, small) = (Source::Bytes(&dense), Source::Bytes(&small));
+        let dense = self.structure.model();
         crate::bench::paired_latency(self.engine, &self.plan.load, dense, small, &one.tensors).ok()
     }
 }

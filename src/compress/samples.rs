@@ -3,7 +3,7 @@
 use super::CompressError;
 use super::structure::Structure;
 use crate::data::{Batch, DataError, Dataset, InputSpec, Loader, LoaderOptions, synthetic};
-use crate::engine::{Engine, LoadOptions, Source};
+use crate::engine::{Engine, LoadOptions, load_model};
 use crate::tensor::Tensor;
 
 /// Batches of one epoch of made-up samples.
@@ -119,8 +119,7 @@ fn distance(
         crate::ops::spell_out_batch_normalization(&mut model.graph, &facts, opset);
     }
     crate::ir::drop_unused(&mut model.graph);
-    let bytes = model.to_bytes()?;
-    let Ok(mut session) = engine.load(Source::Bytes(&bytes), load) else { return Ok(None) };
+    let Ok(mut session) = load_model(engine, load, &model) else { return Ok(None) };
     let given: Vec<(&str, &Tensor)> =
         structure.trace.inputs.iter().map(|(name, _)| name.as_str()).zip(&batch.inputs).collect();
     let Ok(outputs) = session.run(&given) else { return Ok(None) };

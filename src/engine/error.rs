@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::Device;
+use crate::ir::IrError;
 use crate::tensor::DType;
 
 /// Why an engine could not be found, loaded, given a model, or run.
@@ -49,6 +50,9 @@ pub enum EngineError {
         /// The library asked for.
         asked: PathBuf,
     },
+    /// The model cannot be encoded, or not be written for the runtime to read.
+    #[error(transparent)]
+    Model(#[from] IrError),
     /// The runtime refused the model.
     #[error("{engine} cannot load {model}: {message}")]
     Load {

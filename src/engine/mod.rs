@@ -10,6 +10,7 @@ mod device;
 mod discover;
 mod doctor;
 mod error;
+mod load;
 mod ort;
 mod ports;
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub use device::{Arg, ArgMut, Device, DeviceError, DeviceTensor};
 pub use discover::{Choice, Discovery, Selected, discover};
 pub use doctor::{DoctorReport, doctor};
 pub use error::{EngineError, PortProblem, Side};
+pub use load::load_model;
 pub use ort::{Candidate, Origin, Verdict};
 pub use ports::Port;
 pub use view::{Slice, SliceMut, View, ViewMut};

@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use super::{Options, Parameter, Projection, Safe, SafeError};
 use crate::autodiff::TrainingGraph;
-use crate::engine::{Arg, ArgMut, Engine, EngineError, LoadOptions, Session, Source, ViewMut};
+use crate::engine::{Arg, ArgMut, Engine, EngineError, LoadOptions, Session, ViewMut, load_model};
 use crate::ir::{DeclaredDim, Graph, IrError, ValueId};
 use crate::tensor::Tensor;
 
@@ -121,8 +121,7 @@ impl Trainer {
             .map(|id| model.graph.value(id).name().to_owned())
             .collect();
         let load = LoadOptions { optimize: true, flush_denormals: true, ..*load };
-        let bytes = model.to_bytes()?;
-        let session = engine.load(Source::Bytes(&bytes), &load)?;
+        let session = load_model(engine, &load, &model)?;
         let safe = Safe::new(parameters, options, projection)?;
         let weights = graph.gradients.iter().map(|&(weight, _)| weight).collect();
         let loss = Tensor::scalar(0.0_f32);

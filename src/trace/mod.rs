@@ -9,7 +9,7 @@ pub use inputs::{InputShapes, Probe, ShapeError, parse_shape};
 
 use thiserror::Error;
 
-use crate::engine::{Engine, EngineError, LoadOptions, Source};
+use crate::engine::{Engine, EngineError, LoadOptions, load_model};
 use crate::ir::{DeclaredDim, Facts, IrError, Model, ValueFacts, ValueId};
 use crate::tensor::{DType, Random, Tensor};
 
@@ -191,17 +191,12 @@ fn run_all(
     for part in made.chunks(EXPOSED) {
         let failed = |source| TraceError::Run { shapes: probe.describe(), source };
         let (tensors, ids) = exposed(model, engine, options, probe, part).map_err(|error| match error {
-            Failure::Ir(error) => TraceError::Ir(error),
-            Failure::Engine(error) => failed(error),
+            EngineError::Model(error) => TraceError::Ir(error),
+            error => failed(error),
         })?;
         found.extend(ids.into_iter().zip(tensors));
     }
     Ok(found)
-}
-
-enum Failure {
-    Ir(IrError),
-    Engine(EngineError),
 }
 
 fn exposed(
@@ -210,7 +205,7 @@ fn exposed(
     options: &LoadOptions,
     probe: &Probe,
     ids: &[ValueId],
-) -> Result<(Vec<Tensor>, Vec<ValueId>), Failure> {
+) -> Result<(Vec<Tensor>, Vec<ValueId>), EngineError> {
     let mut open = model.clone();
     let mut outputs = ids.to_vec();
     for &id in ids {
@@ -220,27 +215,14 @@ fn exposed(
     outputs.dedup();
     open.graph.set_outputs(outputs.clone());
     crate::ir::drop_unused(&mut open.graph);
-    let scratch;
-    let bytes;
-    let source = match open.to_bytes() {
-        Ok(encoded) => {
-            bytes = encoded;
-            Source::Bytes(&bytes)
-        }
-        Err(IrError::TooLarge { .. }) => {
-            scratch = open.write_scratch().map_err(Failure::Ir)?;
-            Source::File(scratch.path())
-        }
-        Err(error) => return Err(Failure::Ir(error)),
-    };
-    let mut session = engine.load(source, options).map_err(Failure::Engine)?;
+    let mut session = load_model(engine, options, &open)?;
     let given: Vec<(&str, &Tensor)> = probe
         .tensors
         .iter()
         .filter(|(name, _)| session.inputs().iter().any(|port| port.name == *name))
         .map(|(name, tensor)| (name.as_str(), tensor))
         .collect();
-    let tensors = session.run(&given).map_err(Failure::Engine)?;
+    let tensors = session.run(&given)?;
     Ok((tensors, outputs))
 }
 

@@ -5,15 +5,12 @@
 //! module does not know how the small model was made.
 
 mod difference;
-mod load;
-
-pub use load::{Loaded, load_model};
 
 use std::collections::BTreeSet;
 
 use thiserror::Error;
 
-use crate::engine::{Engine, EngineError, LoadOptions};
+use crate::engine::{Engine, EngineError, LoadOptions, Session, load_model};
 use crate::ir::{IrError, Model};
 use crate::report::{OutputDifference, Verified};
 use crate::tensor::Tensor;
@@ -140,7 +137,7 @@ pub fn holds(verified: &Verified) -> bool {
 /// One of the two models, loaded.
 struct Side {
     model: &'static str,
-    loaded: Loaded,
+    session: Box<dyn Session>,
     required: Vec<String>,
     outputs: Vec<String>,
 }
@@ -152,17 +149,17 @@ impl Side {
         options: &LoadOptions,
         model: &Model,
     ) -> Result<Self, VerifyError> {
-        let loaded = load_model(engine, options, model)?.map_err(|source| run_error(name, source))?;
-        let inputs = loaded.session.inputs().iter().filter(|port| !port.optional);
+        let session = load_model(engine, options, model).map_err(|source| run_error(name, source))?;
+        let inputs = session.inputs().iter().filter(|port| !port.optional);
         let required = inputs.map(|port| port.name.clone()).collect();
-        let outputs = loaded.session.outputs().iter().map(|port| port.name.clone()).collect();
-        Ok(Self { model: name, loaded, required, outputs })
+        let outputs = session.outputs().iter().map(|port| port.name.clone()).collect();
+        Ok(Self { model: name, session, required, outputs })
     }
 
     fn run(&mut self, inputs: &[(String, Tensor)]) -> Result<Vec<Tensor>, VerifyError> {
         let given: Vec<(&str, &Tensor)> =
             inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
-        self.loaded.session.run(&given).map_err(|source| run_error(self.model, source))
+        self.session.run(&given).map_err(|source| run_error(self.model, source))
     }
 }
 
