@@ -21,6 +21,7 @@ pub(super) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     Compress(Box<CompressArgs>),
+    Apply(ApplyArgs),
     Differentiate(DifferentiateArgs),
     Inspect(InspectArgs),
     Eval(EvalArgs),
@@ -77,6 +78,9 @@ pub(super) struct CompressArgs {
     /// Also writes the dense model with the cut slices set to zero, which computes what the small one does
     #[arg(long, value_name = "PATH")]
     pub(super) emit_masked: Option<PathBuf>,
+    /// Also writes which indices of which initializer and axis leave, for `apply`
+    #[arg(long, value_name = "PATH")]
+    pub(super) plan_out: Option<PathBuf>,
     /// Also writes the report as JSON to a file
     #[arg(long, value_name = "PATH")]
     pub(super) report_json: Option<PathBuf>,
@@ -94,6 +98,42 @@ pub(super) struct CompressArgs {
     pub(super) quiet: bool,
     #[command(flatten)]
     pub(super) training: TrainingArgs,
+    #[command(flatten)]
+    pub(super) engine: EngineArgs,
+    #[command(flatten)]
+    pub(super) shapes: ShapeArgs,
+}
+
+/// Makes the cut again that `compress --plan-out` wrote down, on the same model or on one with other weights.
+///
+/// With the weights that the cut was made on, the file is the same, byte for byte. Nothing is trained.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  safe-onnx compress model.onnx -o small.onnx --method magnitude --epochs 0 --plan-out plan.json
+  safe-onnx apply model.onnx plan.json -o again.onnx
+  safe-onnx apply retrained.onnx plan.json -o retrained.small.onnx")]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
+pub(super) struct ApplyArgs {
+    /// The ONNX model to read
+    pub(super) model: PathBuf,
+    /// The plan
+    pub(super) plan: PathBuf,
+    /// The file to write
+    #[arg(short, long, value_name = "OUT")]
+    pub(super) output: PathBuf,
+    /// Prints the report as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Does not hold the small model against the masked one
+    #[arg(long)]
+    pub(super) no_verify: bool,
+    /// Replaces an existing file
+    #[arg(long)]
+    pub(super) force: bool,
+    /// No progress on stderr
+    #[arg(long)]
+    pub(super) quiet: bool,
     #[command(flatten)]
     pub(super) engine: EngineArgs,
     #[command(flatten)]

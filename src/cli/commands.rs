@@ -3,7 +3,9 @@
 use safe_onnx::compress;
 use safe_onnx::ir::write_atomically;
 
-use super::args::{Command, CompressArgs, DifferentiateArgs, DoctorArgs, EvalArgs, InspectArgs, VerifyArgs};
+use super::args::{
+    ApplyArgs, Command, CompressArgs, DifferentiateArgs, DoctorArgs, EvalArgs, InspectArgs, VerifyArgs,
+};
 use super::failure::Failure;
 use super::progress::Progress;
 use super::{Outcome, doctor, output, plan, stop};
@@ -11,6 +13,7 @@ use super::{Outcome, doctor, output, plan, stop};
 pub(super) fn run(command: Command) -> Result<Outcome, Failure> {
     match command {
         Command::Compress(args) => run_compress(&args),
+        Command::Apply(args) => run_apply(&args),
         Command::Differentiate(args) => run_differentiate(&args),
         Command::Inspect(args) => run_inspect(&args),
         Command::Eval(args) => run_eval(&args),
@@ -32,6 +35,15 @@ fn run_compress(args: &CompressArgs) -> Result<Outcome, Failure> {
     output::report(&report, args.json)?;
     let differs = report.verified.as_ref().is_some_and(|verified| !safe_onnx::verify::holds(verified));
     Ok(if report.target_met && !differs { Outcome::Done } else { Outcome::Missed })
+}
+
+fn run_apply(args: &ApplyArgs) -> Result<Outcome, Failure> {
+    let plan = plan::apply(args)?;
+    let mut progress = Progress::new(args.quiet);
+    let result = compress::apply(&plan, &mut progress);
+    progress.finish();
+    output::report(&result?, args.json)?;
+    Ok(Outcome::Done)
 }
 
 fn run_differentiate(args: &DifferentiateArgs) -> Result<Outcome, Failure> {

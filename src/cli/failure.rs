@@ -169,6 +169,9 @@ fn hint_of_run(error: &CompressError) -> Option<&'static str> {
         ),
         CompressError::Train(_) => Some("a smaller --lr may help; --epochs 0 cuts without training"),
         CompressError::Loss(_) => Some("name another loss with --loss, or leave it out"),
+        CompressError::CutPlan { .. } => Some(
+            "plans fit models of the structure that they were made for; `compress --plan-out` writes a new one",
+        ),
         CompressError::Unreachable { .. } => {
             Some("ask for a larger share with --target; `safe-onnx inspect` shows what can be cut")
         }

@@ -4,15 +4,15 @@ use std::fs;
 use std::path::Path;
 
 use safe_onnx::compress::{
-    DifferentiatePlan, EvalPlan, LossChoice, Method, ModelPlan, Optimizer, Plan, Runtime, TargetLoss,
-    Training, VerifyPlan,
+    ApplyPlan, DifferentiatePlan, EvalPlan, LossChoice, Method, ModelPlan, Optimizer, Plan, Runtime,
+    TargetLoss, Training, VerifyPlan,
 };
 use safe_onnx::data::DataOptions;
 use safe_onnx::engine::{Choice, Device, Discovery, LoadOptions};
 
 use super::args::{
-    BatchNormArg, CompressArgs, DifferentiateArgs, EngineArg, EngineArgs, EvalArgs, EvalLossArg, InspectArgs,
-    LossArg, MethodArg, OptimizerArg, PixelArgs, TargetLossArg, TrainingArgs, VerifyArgs,
+    ApplyArgs, BatchNormArg, CompressArgs, DifferentiateArgs, EngineArg, EngineArgs, EvalArgs, EvalLossArg,
+    InspectArgs, LossArg, MethodArg, OptimizerArg, PixelArgs, TargetLossArg, TrainingArgs, VerifyArgs,
 };
 use super::failure::Failure;
 use super::values::DeviceChoice;
@@ -21,6 +21,7 @@ pub(super) fn compress(args: &CompressArgs) -> Result<Plan, Failure> {
     let outputs = [
         ("-o", Some(&args.output)),
         ("--emit-masked", args.emit_masked.as_ref()),
+        ("--plan-out", args.plan_out.as_ref()),
         ("--report-json", args.report_json.as_ref()),
     ];
     let outputs: Vec<(&str, &Path)> =
@@ -70,6 +71,18 @@ pub(super) fn compress(args: &CompressArgs) -> Result<Plan, Failure> {
         load: runtime.load,
         shapes: args.shapes.shape.clone(),
         emit_masked: args.emit_masked.clone(),
+        plan_out: args.plan_out.clone(),
+        verify: !args.no_verify,
+        force: args.force,
+    })
+}
+
+pub(super) fn apply(args: &ApplyArgs) -> Result<ApplyPlan, Failure> {
+    writable("-o", &args.output, &args.model, args.force)?;
+    Ok(ApplyPlan {
+        model: model(&args.model, &args.shapes.shape, &args.engine),
+        cut: args.plan.clone(),
+        output: args.output.clone(),
         verify: !args.no_verify,
         force: args.force,
     })

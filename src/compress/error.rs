@@ -67,6 +67,14 @@ pub enum CompressError {
         /// Nodes that are not understood.
         unknown: Vec<String>,
     },
+    /// A plan file cannot be used.
+    #[error("{place}: {problem}")]
+    CutPlan {
+        /// The file, or the initializer and axis.
+        place: String,
+        /// Why not.
+        problem: String,
+    },
     /// Masked and small model differ.
     #[error(
         "the small model differs from the masked dense one by {:.2e} of the largest output (allowed: {:.0e}); nothing was written",

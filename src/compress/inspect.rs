@@ -15,7 +15,7 @@ use crate::trace::{self, InputShapes, Trace};
 /// When the model cannot be read or does not run.
 pub fn inspect(plan: &ModelPlan) -> Result<InspectReport, ToolError> {
     let model = Model::read(&plan.model)?;
-    let bytes = file_bytes(&model);
+    let bytes = model.file_bytes();
     let nodes = model.graph.nodes().len();
     let engine = discover(&plan.runtime.discovery)?;
     let shapes = InputShapes::new(&model.graph, &plan.shapes)?;
@@ -49,13 +49,6 @@ pub fn inspect(plan: &ModelPlan) -> Result<InspectReport, ToolError> {
             .collect(),
         pinned: pinned(&model, &mut analysis, &groups),
     })
-}
-
-/// Bytes of the model file, and of its weights if they are stored apart.
-fn file_bytes(model: &Model) -> u64 {
-    let file = model.path().and_then(|path| path.metadata().ok()).map_or(0, |file| file.len());
-    let apart = model.graph.initializers().filter(|(_, tensor)| tensor.is_external());
-    file + apart.map(|(_, tensor)| tensor.bytes()).sum::<u64>()
 }
 
 fn is_float(model: &Model, id: ValueId) -> bool {

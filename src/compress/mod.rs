@@ -3,7 +3,9 @@
 //! Always true here: no file appears before its content was verified (unless the user said otherwise), and files
 //! appear whole or not at all. This module joins the others; it computes nothing itself that one of them could.
 
+mod apply;
 mod budget;
+mod cut_plan;
 mod differentiate;
 mod error;
 mod eval;
@@ -20,6 +22,8 @@ mod structure;
 mod tool;
 mod verify;
 
+pub use apply::{ApplyPlan, apply};
+pub use cut_plan::{AxisCut, CutPlan};
 pub use differentiate::{DifferentiatePlan, TargetLoss, differentiate};
 pub use error::CompressError;
 pub use eval::{BATCH, EvalPlan, Evaluation, eval, evaluate};

@@ -10,7 +10,7 @@ use super::objective::{self, Objective};
 use super::samples::Samples;
 use super::settings::{Circumstances, Settings};
 use super::structure::Structure;
-use super::{CompressError, Event, Method, Observer, Plan, evaluate};
+use super::{CompressError, CutPlan, Event, Method, Observer, Plan, evaluate};
 
 use crate::cost::CostModel;
 use crate::data::{self, Dataset};
@@ -37,7 +37,8 @@ pub fn compress(
 ) -> Result<CompressReport, CompressError> {
     let start = Instant::now();
     let mut notes: Vec<String> = Vec::new();
-    for path in [Some(&plan.output), plan.emit_masked.as_ref()].into_iter().flatten() {
+    for path in [Some(&plan.output), plan.emit_masked.as_ref(), plan.plan_out.as_ref()].into_iter().flatten()
+    {
         crate::ir::check_writable(path, plan.force)?;
     }
     observer.event(Event::Stage("reading the model"));
@@ -299,16 +300,7 @@ impl Run<'_> {
         let (small_loss, small_accuracy) = self.measure(&small, outcome.objective.as_ref(), batch)?;
         let latency = self.latency(&small);
         let (dense_cost, small_cost) = (cost.dense(), cost.after(&survivors));
-        if let Some(path) = &plan.emit_masked {
-            masked.write(path, Storage::Auto, plan.force)?;
-        }
-        let written = small.write(&plan.output, Storage::Auto, plan.force);
-        if written.is_err()
-            && let Some(path) = &plan.emit_masked
-        {
-            let _ = std::fs::remove_file(path);
-        }
-        let small_bytes = written?;
+        let small_bytes = self.write(&small, &masked, &outcome.selection.removed)?;
         let reached = outcome.selection.share;
         if !self.budget.met(reached) {
             notes.push(format!(
@@ -326,7 +318,7 @@ impl Run<'_> {
             dense: ModelFigures {
                 macs: dense_cost.macs,
                 params: dense_cost.params,
-                bytes: file_bytes(&plan.model, structure.model()),
+                bytes: structure.model().file_bytes(),
                 accuracy: dense_accuracy,
                 loss: dense_loss,
                 latency_ms: latency.map(|latency| latency.first_ms),
@@ -362,6 +354,31 @@ impl Run<'_> {
         })
     }
 
+    /// Writes the small model and what belongs to it: all of it or nothing. Returns the small model's bytes.
+    fn write(&self, small: &Model, masked: &Model, removed: &[bool]) -> Result<u64, CompressError> {
+        let plan = self.plan;
+        let mut written: Vec<&Path> = Vec::new();
+        let mut write_all = || -> Result<u64, CompressError> {
+            if let Some(path) = &plan.emit_masked {
+                masked.write(path, Storage::Auto, plan.force)?;
+                written.push(path);
+            }
+            if let Some(path) = &plan.plan_out {
+                let cut = CutPlan::of(self.structure, removed, &plan.model);
+                crate::ir::write_atomically(path, cut.to_json().as_bytes(), plan.force)?;
+                written.push(path);
+            }
+            Ok(small.write(&plan.output, Storage::Auto, plan.force)?)
+        };
+        let result = write_all();
+        if result.is_err() {
+            for path in written {
+                let _ = std::fs::remove_file(path);
+            }
+        }
+        result
+    }
+
     fn verify(&self, masked: &Model, small: &Model, samples: &Samples) -> Result<Verified, CompressError> {
         let mut inputs = vec![self.structure.trace.inputs.clone()];
         let real = samples.is_real();
@@ -388,16 +405,4 @@ impl Run<'_> {
         let dense = self.structure.model();
         crate::bench::paired_latency(self.engine, &self.plan.load, dense, small, &one.tensors).ok()
     }
-}
-
-/// Bytes of a model file and its external data.
-fn file_bytes(path: &Path, model: &Model) -> u64 {
-    let file = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-    let external: u64 = model
-        .graph
-        .initializers()
-        .filter(|(_, tensor)| tensor.is_external())
-        .map(|(_, tensor)| tensor.bytes())
-        .sum();
-    file + external
 }

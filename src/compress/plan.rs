@@ -127,6 +127,8 @@ pub struct Plan {
     pub shapes: Vec<(String, Vec<usize>)>,
     /// Where to write the masked dense model.
     pub emit_masked: Option<PathBuf>,
+    /// Where to write the cut as a plan file.
+    pub plan_out: Option<PathBuf>,
     /// Whether the result is verified before it is written.
     pub verify: bool,
     /// Whether existing files are replaced.

@@ -87,6 +87,13 @@ impl Model {
         self.path.as_deref()
     }
 
+    /// Bytes of the file that the model was read from, and of its tensors if they are stored apart.
+    pub fn file_bytes(&self) -> u64 {
+        let file = self.path().and_then(|path| path.metadata().ok()).map_or(0, |file| file.len());
+        let apart = self.graph.initializers().filter(|(_, tensor)| tensor.is_external());
+        file + apart.map(|(_, tensor)| tensor.bytes()).sum::<u64>()
+    }
+
     /// The version of the operator set that the model imports for `domain`; ONNX's own domain is the empty string.
     pub fn opset(&self, domain: &str) -> Option<i64> {
         let plain = |name: &str| if name == "ai.onnx" { String::new() } else { name.to_owned() };

@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Formatter};
 
 use super::table::Table;
 use super::units::{bytes, count, milliseconds, percent, seconds};
-use super::{CompressReport, ModelFigures};
+use super::{ApplyReport, CompressReport, ModelFigures, Verified};
 
 /// A row of the table: its name, a figure of a model as a number, and that number in words.
 type Row = (&'static str, fn(&ModelFigures) -> Option<f64>, fn(f64) -> String);
@@ -19,18 +19,44 @@ const ROWS: [Row; 6] = [
     ("latency", |model| model.latency_ms, milliseconds),
 ];
 
+/// The figures of two models, in columns.
+fn side_by_side(dense: &ModelFigures, small: &ModelFigures) -> Table {
+    let mut table = Table::new(1, &["", "dense", "small", "small/dense"]);
+    for (name, figure, words) in ROWS {
+        if let (Some(dense), Some(small)) = (figure(dense), figure(small)) {
+            let ratio = if dense == 0.0 { "-".to_owned() } else { format!("{:.3}", small / dense) };
+            table.row(vec![name.to_owned(), words(dense), words(small), ratio]);
+        }
+    }
+    table
+}
+
+fn write_verdict(formatter: &mut Formatter<'_>, verified: Option<&Verified>) -> fmt::Result {
+    let Some(verified) = verified else { return writeln!(formatter, "verified  no (--no-verify)") };
+    let verdict = if verified.max_rel_error <= verified.tolerance { "equal" } else { "DIFFERENT" };
+    writeln!(formatter, "verified  {verdict}: {verified}")
+}
+
+impl Display for ApplyReport {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(formatter, "{} -> {}", self.model, self.output)?;
+        writeln!(formatter)?;
+        writeln!(formatter, "{}", side_by_side(&self.dense, &self.small))?;
+        writeln!(
+            formatter,
+            "cut       {} of {} groups, as {} says",
+            self.groups_removed, self.groups, self.plan
+        )?;
+        write_verdict(formatter, self.verified.as_ref())?;
+        writeln!(formatter, "run       {}", seconds(self.seconds))
+    }
+}
+
 impl Display for CompressReport {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
         writeln!(formatter, "{} -> {}", self.model, self.output)?;
         writeln!(formatter)?;
-        let mut table = Table::new(1, &["", "dense", "small", "small/dense"]);
-        for (name, figure, words) in ROWS {
-            if let (Some(dense), Some(small)) = (figure(&self.dense), figure(&self.small)) {
-                let ratio = if dense == 0.0 { "-".to_owned() } else { format!("{:.3}", small / dense) };
-                table.row(vec![name.to_owned(), words(dense), words(small), ratio]);
-            }
-        }
-        writeln!(formatter, "{table}")?;
+        writeln!(formatter, "{}", side_by_side(&self.dense, &self.small))?;
         writeln!(
             formatter,
             "target    {} of the {} kept, {} reached{}",
@@ -44,14 +70,7 @@ impl Display for CompressReport {
             "cut       {} of {} groups, chosen by {}",
             self.groups_removed, self.groups, self.method
         )?;
-        match &self.verified {
-            Some(verified) => {
-                let verdict =
-                    if verified.max_rel_error <= verified.tolerance { "equal" } else { "DIFFERENT" };
-                writeln!(formatter, "verified  {verdict}: {verified}")?;
-            }
-            None => writeln!(formatter, "verified  no (--no-verify)")?,
-        }
+        write_verdict(formatter, self.verified.as_ref())?;
         if let Some(train) = &self.train {
             let step =
                 train.ms_per_step.map(|time| format!(", {} a step", milliseconds(time))).unwrap_or_default();

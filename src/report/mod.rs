@@ -142,6 +142,29 @@ pub struct CompressReport {
     pub notes: Vec<String>,
 }
 
+/// The result of `apply`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ApplyReport {
+    /// The model that was read.
+    pub model: String,
+    /// The plan file.
+    pub plan: String,
+    /// The model that was written.
+    pub output: String,
+    /// The model as it was.
+    pub dense: ModelFigures,
+    /// The model as it is now.
+    pub small: ModelFigures,
+    /// Groups in all.
+    pub groups: usize,
+    /// Groups that left.
+    pub groups_removed: usize,
+    /// Nothing with `--no-verify`.
+    pub verified: Option<Verified>,
+    /// Seconds in all.
+    pub seconds: f64,
+}
+
 /// A layer of `inspect`: a node that costs multiply-accumulates.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Layer {

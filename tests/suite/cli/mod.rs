@@ -1,5 +1,6 @@
 //! Whole commands, by running the program.
 
+mod apply;
 mod compress;
 mod differentiate;
 mod refusals;
