@@ -81,10 +81,21 @@ impl Structure {
         let mut ids = Vec::new();
         let mut tensors = Vec::new();
         for (id, tensor) in graph.initializers() {
-            let float = tensor.dtype().is_some_and(DType::is_float) && !tensor.dims().is_empty();
-            if float && !statistics.contains(&id) {
+            if tensor.dims().is_empty() || statistics.contains(&id) {
+                continue;
+            }
+            let real = if tensor.dtype().is_some_and(DType::is_float) {
+                Some(tensor.tensor()?.cast_float(DType::F32))
+            } else {
+                let quantization = self.analysis.quantized().get(&id);
+                quantization
+                    .map(|numbers| tensor.tensor().map(|stored| numbers.real(&stored)))
+                    .transpose()?
+                    .flatten()
+            };
+            if let Some(real) = real {
                 ids.push(id);
-                tensors.push(tensor.tensor()?.cast_float(DType::F32));
+                tensors.push(real);
             }
         }
         Ok((ids, tensors))

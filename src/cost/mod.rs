@@ -50,8 +50,12 @@ impl<'a> CostModel<'a> {
         let float =
             |tensor: &crate::ir::Initializer| tensor.dtype().is_some_and(crate::tensor::DType::is_float);
         let statistics = ops::running_statistics(&model.graph);
-        let weight =
-            |id: &ValueId, tensor: &crate::ir::Initializer| float(tensor) && !statistics.contains(id);
+        let quantized = ops::quantized_initializers(model, facts);
+        let weight = |id: &ValueId, tensor: &crate::ir::Initializer| {
+            let stored =
+                quantized.get(id).is_some_and(|numbers| numbers.scale.iter().any(|&scale| scale != 0.0));
+            (float(tensor) || stored) && !statistics.contains(id)
+        };
         let weights =
             model.graph.initializers().filter(|(id, tensor)| weight(id, tensor)).map(|(id, _)| id).collect();
         Self { model, facts, samples: samples.max(1) as u64, nodes, weights }

@@ -1,10 +1,11 @@
 //! The walk over the graph.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::slots::{ReasonId, SlotTable};
 use crate::ir::{Facts, Model, NodeId, ValueId};
-use crate::ops::{self, Axis, Coupling, NodeView, Slot};
+use crate::ops::{self, Axis, Coupling, NodeView, Quantization, Slot};
 
 /// An axis that was pinned, or is only approximately prunable, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub struct Analysis {
     pub(super) reasons: Vec<Pin>,
     /// Weight axes at which a contraction ends, by the identity of their slots.
     pub(super) consumed: Vec<Arc<[Slot]>>,
+    /// Integer initializers that stand for real numbers.
+    pub(super) quantized: Arc<BTreeMap<ValueId, Quantization>>,
     /// Nodes that no operator understands.
     unknown: Vec<(NodeId, String)>,
 }
@@ -40,6 +43,11 @@ impl Analysis {
         let slots = self.axis(value, axis)?.slots().map(Arc::clone)?;
         let reason = slots.iter().find_map(|&slot| self.table.pin_reason(slot))?;
         self.reasons.get(reason as usize)
+    }
+
+    /// Integer initializers whose axes may leave, and how they stand for real numbers.
+    pub fn quantized(&self) -> &BTreeMap<ValueId, Quantization> {
+        &self.quantized
     }
 
     /// Nodes that no operator understands, and why.
@@ -227,12 +235,14 @@ impl Walk<'_> {
 pub fn analyze(model: &Model, facts: &Facts) -> Analysis {
     let graph = &model.graph;
     let mut table = SlotTable::new();
+    let quantized = Arc::new(ops::quantized_initializers(model, facts));
     let mut axes: Vec<Option<Vec<Axis>>> = vec![None; graph.value_count()];
     for (id, value) in graph.values() {
         if let Some(tensor) = value.initializer() {
-            let trainable = tensor.dtype().is_some_and(crate::tensor::DType::is_float);
+            let float = tensor.dtype().is_some_and(crate::tensor::DType::is_float);
+            let holds_numbers = float || quantized.contains_key(&id);
             let fresh = |&dim: &usize| {
-                if trainable {
+                if holds_numbers {
                     Axis::new((0..dim).map(|_| table.fresh()).collect(), true)
                 } else {
                     Axis::fixed(dim)
@@ -244,7 +254,8 @@ pub fn analyze(model: &Model, facts: &Facts) -> Analysis {
         }
     }
     let fixed = Pin { place: "graph".to_owned(), reason: "the axis has a fixed length".to_owned() };
-    let analysis = Analysis { table, axes, reasons: vec![fixed], consumed: Vec::new(), unknown: Vec::new() };
+    let analysis =
+        Analysis { table, axes, reasons: vec![fixed], consumed: Vec::new(), quantized, unknown: Vec::new() };
     let constant = graph.values().map(|(_, value)| value.initializer().is_some()).collect();
     let mut walk = Walk { analysis, inputs: &[], outputs: &[], place: String::new(), constant };
     for (id, node) in graph.nodes() {

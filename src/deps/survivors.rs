@@ -5,19 +5,25 @@ use std::sync::Arc;
 
 use super::{Analysis, Groups};
 use crate::ir::{ValueFacts, ValueId};
-use crate::ops::Slot;
+use crate::ops::{Quantization, Slot};
 
 /// For every axis of every value, the indices that stay.
 #[derive(Debug, Clone, Default)]
 pub struct Survivors {
     /// By value and axis; nothing where all stay.
     kept: Vec<Vec<Option<Arc<[usize]>>>>,
+    quantized: Arc<BTreeMap<ValueId, Quantization>>,
 }
 
 impl Survivors {
     /// The indices of an axis that stay; nothing when all do.
     pub fn axis(&self, value: ValueId, axis: usize) -> Option<&[usize]> {
         self.kept.get(value.index())?.get(axis)?.as_deref()
+    }
+
+    /// How an initializer of integers stands for real numbers.
+    pub fn quantization(&self, value: ValueId) -> Option<&Quantization> {
+        self.quantized.get(&value)
     }
 
     /// Whether any axis of the value shrinks.
@@ -62,6 +68,6 @@ impl Groups {
                 axes.iter().flatten().map(of_axis).collect()
             })
             .collect();
-        Survivors { kept }
+        Survivors { kept, quantized: Arc::clone(&analysis.quantized) }
     }
 }

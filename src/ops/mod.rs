@@ -20,6 +20,7 @@ mod movement;
 mod normalization;
 mod pooling;
 mod product;
+mod quantization;
 mod reduction;
 mod softmax;
 
@@ -27,6 +28,7 @@ pub use coupling::{Axis, Coupling, Slot};
 pub use cut::{Cut, Entry, NodeEdit, Replacement, ReplacementInput};
 pub use example::{Example, ExampleInput};
 pub use node::{NodeView, Operand};
+pub use quantization::{Quantization, quantized_initializers};
 pub use spec::{NEWEST_OPSET, Spec};
 pub use tape::{Tape, TapeStart};
 pub use training::{
@@ -74,6 +76,12 @@ pub trait Operator: Sync {
     /// The reason why the node cannot be expressed on the smaller operands.
     fn resize(&self, node: &NodeView<'_>, cut: &Cut<'_>, edit: &mut NodeEdit) -> Result<(), Unsupported>;
 
+    /// How the integers of an input stand for real numbers, where they do: then axes of an initializer there may
+    /// leave as those of a float one may.
+    fn quantization(&self, _: &NodeView<'_>, _input: usize) -> Option<Quantization> {
+        None
+    }
+
     /// Small cases over which the laws of operators are tested.
     fn examples(&self) -> Vec<Example>;
 }
@@ -105,6 +113,7 @@ static TABLES: &[&[&'static dyn Operator]] = &[
     product::einsum::OPERATORS,
     product::gemm::OPERATORS,
     product::matmul::OPERATORS,
+    quantization::linear::OPERATORS,
     reduction::arg::OPERATORS,
     reduction::reduce::OPERATORS,
     softmax::OPERATORS,

@@ -15,7 +15,7 @@ use serde::Serialize;
 pub struct ModelFigures {
     /// Multiply-accumulates on one sample.
     pub macs: u64,
-    /// Elements of float initializers.
+    /// Elements of initializers that hold floats, or integers that stand for real numbers.
     pub params: u64,
     /// Bytes of the model file, external data included.
     pub bytes: u64,
@@ -236,7 +236,7 @@ pub struct InspectReport {
     pub nodes: usize,
     /// Multiply-accumulates on one sample.
     pub macs: u64,
-    /// Elements of float initializers.
+    /// Elements of initializers that hold floats, or integers that stand for real numbers.
     pub params: u64,
     /// Bytes of the file, external data included.
     pub bytes: u64,

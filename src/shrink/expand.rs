@@ -1,5 +1,6 @@
 //! The masked dense model that belongs to a small model whose weights were moved after the cut.
 
+use super::mask::{clear, masked_elements};
 use super::{Prepared, ShrinkError};
 use crate::deps::Survivors;
 use crate::ir::{Initializer, Model, ValueId};
@@ -21,10 +22,15 @@ pub fn expand(prepared: &Prepared, survivors: &Survivors, small: &Model) -> Resu
             continue;
         }
         let values = found.tensor()?;
-        let expanded = scatter(&values, &tensor.dims(), survivors, id).ok_or_else(|| ShrinkError::Node {
-            node: format!("initializer `{}`", tensor.name()),
-            reason: format!("it has dimensions {:?} after the cut", values.dims()),
-        })?;
+        let mut expanded =
+            scatter(&values, &tensor.dims(), survivors, id).ok_or_else(|| ShrinkError::Node {
+                node: format!("initializer `{}`", tensor.name()),
+                reason: format!("it has dimensions {:?} after the cut", values.dims()),
+            })?;
+        if survivors.quantization(id).is_some() {
+            let masked = masked_elements(expanded.dims(), survivors, id);
+            clear(&mut expanded, &masked, survivors, id);
+        }
         model.graph.set_initializer(id, &expanded);
     }
     Ok(model)

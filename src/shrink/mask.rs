@@ -36,10 +36,18 @@ pub fn mask(prepared: &Prepared, survivors: &Survivors) -> Result<Model, ShrinkE
         }
         let mut values = tensor.tensor()?;
         let masked = masked_elements(values.dims(), survivors, id);
-        zero(&mut values, &masked);
+        clear(&mut values, &masked, survivors, id);
         model.graph.set_initializer(id, &values);
     }
     Ok(model)
+}
+
+/// Makes every marked element one that stands for 0.
+pub(super) fn clear(tensor: &mut Tensor, masked: &[bool], survivors: &Survivors, id: ValueId) {
+    match survivors.quantization(id) {
+        Some(quantization) => quantization.clear(tensor, masked),
+        None => zero(tensor, masked),
+    }
 }
 
 fn zero(tensor: &mut Tensor, masked: &[bool]) {
@@ -53,7 +61,7 @@ fn zero(tensor: &mut Tensor, masked: &[bool]) {
         Values::F64(values) => clear(values, masked, 0.0),
         Values::F16(values) => clear(values, masked, half::f16::ZERO),
         Values::BF16(values) => clear(values, masked, half::bf16::ZERO),
-        // Only floats have slots that can leave.
+        // Integers have slots where they stand for real numbers, which are cleared above.
         _ => {}
     }
 }

@@ -1,6 +1,7 @@
 //! The form of a graph on which the analysis works.
 
 use crate::ir::{Graph, Model, ValueId, constants_to_initializers, drop_unused};
+use crate::tensor::DType;
 
 /// A model in which all constants are initializers and every vector has one reader, and how to go back.
 #[derive(Debug, Clone)]
@@ -22,8 +23,9 @@ pub fn prepare(mut model: Model) -> Prepared {
         .filter(|(id, tensor)| {
             let vector = tensor.dims().iter().filter(|&&dim| dim != 1).count() == 1;
             let plain = consumers[id.index()].iter().all(|(_, input)| input.is_some());
-            let float = tensor.dtype().is_some_and(crate::tensor::DType::is_float);
-            vector && float && plain && consumers[id.index()].len() > 1 && !graph.outputs().contains(id)
+            // Vectors of 64-bit integers are shapes, axes and indices.
+            let numbers = tensor.dtype().is_some_and(|dtype| dtype.is_float() || is_stored_number(dtype));
+            vector && numbers && plain && consumers[id.index()].len() > 1 && !graph.outputs().contains(id)
         })
         .map(|(id, _)| id)
         .collect();
@@ -37,6 +39,11 @@ pub fn prepare(mut model: Model) -> Prepared {
         }
     }
     Prepared { model, copies }
+}
+
+/// Whether the type is one in which quantised models store numbers.
+fn is_stored_number(dtype: DType) -> bool {
+    matches!(dtype, DType::I8 | DType::U8 | DType::I16 | DType::U16 | DType::I32)
 }
 
 impl Prepared {
