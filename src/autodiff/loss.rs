@@ -9,7 +9,22 @@ use crate::tensor::{DType, Tensor};
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Loss {
     /// Weight and term.
-    pub terms: Vec<(f64, Term)>,
+    pub terms: Vec<(Weight, Term)>,
+}
+
+/// The weight of a term.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Weight {
+    /// This number.
+    Fixed(f64),
+    /// A scalar input of this name, so that it may differ from step to step.
+    Given(String),
+}
+
+impl From<f64> for Weight {
+    fn from(number: f64) -> Self {
+        Self::Fixed(number)
+    }
 }
 
 /// One term of a loss. Means are taken over all positions of the output.
@@ -57,6 +72,12 @@ pub(super) struct Seeds {
     pub(super) targets: Vec<ValueId>,
 }
 
+/// What a term is multiplied by.
+enum Factor {
+    Number(f64),
+    Value(ValueId),
+}
+
 struct Writer<'a> {
     tape: Tape<'a>,
 }
@@ -97,6 +118,15 @@ pub(super) fn emit(
             }
             _ => graph.add_input(input, seen.dtype, &dims),
         }
+        let weight = match weight {
+            Weight::Fixed(number) => Factor::Number(*number),
+            Weight::Given(name) => {
+                let id = graph.add_value(name);
+                graph.add_input(id, seen.dtype, &[]);
+                targets.push(id);
+                Factor::Value(id)
+            }
+        };
         let mut writer = Writer {
             tape: Tape::new(TapeStart {
                 graph,
@@ -110,8 +140,8 @@ pub(super) fn emit(
             }),
         };
         let (value, grad) = writer.term(term, output, input, &seen.dims);
-        let value = writer.weighted(value, *weight);
-        let grad = writer.weighted(grad, *weight);
+        let value = writer.weighted(value, &weight);
+        let grad = writer.weighted(grad, &weight);
         sum = Some(match sum {
             None => value,
             Some(sum) => writer.tape.add(sum, value),
@@ -160,8 +190,12 @@ fn term_input(graph: &mut Graph, term: &Term, output: ValueId) -> ValueId {
 }
 
 impl Writer<'_> {
-    fn weighted(&mut self, value: ValueId, weight: f64) -> ValueId {
-        if weight == 1.0 { value } else { self.tape.scale(value, weight) }
+    fn weighted(&mut self, value: ValueId, weight: &Factor) -> ValueId {
+        match *weight {
+            Factor::Number(1.0) => value,
+            Factor::Number(weight) => self.tape.scale(value, weight),
+            Factor::Value(weight) => self.tape.mul(value, weight),
+        }
     }
 
     /// The value of a term and its gradient with respect to the output.

@@ -7,7 +7,7 @@
 mod loss;
 mod trainable;
 
-pub use loss::{Loss, Term};
+pub use loss::{Loss, Term, Weight};
 pub use trainable::trainable_initializers;
 
 use std::collections::BTreeMap;

@@ -69,12 +69,6 @@ pub(super) struct CompressArgs {
     /// The loss
     #[arg(long, value_enum, default_value_t = LossArg::Auto)]
     pub(super) loss: LossArg,
-    /// Initializers and nodes whose names match keep all their channels; may be given several times
-    #[arg(long, value_name = "REGEX", value_parser = values::regex)]
-    pub(super) exclude: Vec<Regex>,
-    /// Widths are kept to multiples of this
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = values::positive)]
-    pub(super) round_to: usize,
     /// Also writes the dense model with the cut slices set to zero, which computes what the small one does
     #[arg(long, value_name = "PATH")]
     pub(super) emit_masked: Option<PathBuf>,
@@ -96,6 +90,8 @@ pub(super) struct CompressArgs {
     /// No progress on stderr
     #[arg(long)]
     pub(super) quiet: bool,
+    #[command(flatten)]
+    pub(super) limits: LimitArgs,
     #[command(flatten)]
     pub(super) training: TrainingArgs,
     #[command(flatten)]
@@ -138,6 +134,30 @@ pub(super) struct ApplyArgs {
     pub(super) engine: EngineArgs,
     #[command(flatten)]
     pub(super) shapes: ShapeArgs,
+}
+
+/// How far layers may shrink. Layers are named by their initializers and nodes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits")]
+pub(super) struct LimitArgs {
+    /// Layers whose names match keep all their channels; may be given several times
+    #[arg(long, value_name = "REGEX", value_parser = values::regex)]
+    pub(super) exclude: Vec<Regex>,
+    /// Only layers whose names match lose channels; may be given several times
+    #[arg(long, value_name = "REGEX", value_parser = values::regex)]
+    pub(super) only: Vec<Regex>,
+    /// Layers whose names match keep at least this share of their channels; may be given several times
+    #[arg(long, value_name = "REGEX=X", value_parser = values::regex_share)]
+    pub(super) keep: Vec<(Regex, f64)>,
+    /// Channels, heads or hidden units that every layer keeps at least
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = values::positive)]
+    pub(super) min_width: usize,
+    /// Widths are kept to multiples of this
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = values::positive)]
+    pub(super) round_to: usize,
+    /// What leaves an attention: heads, some width of every head, or both
+    #[arg(long, value_enum, default_value_t = HeadsArg::Auto)]
+    pub(super) heads: HeadsArg,
 }
 
 /// Settings of training; what is left out is chosen from the model and the data.
@@ -358,6 +378,16 @@ pub(super) enum MethodArg {
     Safe,
     /// By the size of the weights as they are
     Magnitude,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum HeadsArg {
+    /// Both
+    Auto,
+    /// Whole heads, and whole groups of grouped convolutions
+    Whole,
+    /// The same part of every head
+    Width,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

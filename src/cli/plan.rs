@@ -4,15 +4,16 @@ use std::fs;
 use std::path::Path;
 
 use safe_onnx::compress::{
-    ApplyPlan, DifferentiatePlan, EvalPlan, LossChoice, Method, ModelPlan, Optimizer, Plan, Runtime,
-    TargetLoss, Training, VerifyPlan,
+    ApplyPlan, DifferentiatePlan, EvalPlan, Heads, Limits, LossChoice, Method, ModelPlan, Optimizer, Plan,
+    Runtime, TargetLoss, Training, VerifyPlan,
 };
 use safe_onnx::data::DataOptions;
 use safe_onnx::engine::{Choice, Device, Discovery, LoadOptions};
 
 use super::args::{
     ApplyArgs, BatchNormArg, CompressArgs, DifferentiateArgs, EngineArg, EngineArgs, EvalArgs, EvalLossArg,
-    InspectArgs, LossArg, MethodArg, OptimizerArg, PixelArgs, TargetLossArg, TrainingArgs, VerifyArgs,
+    HeadsArg, InspectArgs, LimitArgs, LossArg, MethodArg, OptimizerArg, PixelArgs, TargetLossArg,
+    TrainingArgs, VerifyArgs,
 };
 use super::failure::Failure;
 use super::values::DeviceChoice;
@@ -64,8 +65,7 @@ pub(super) fn compress(args: &CompressArgs) -> Result<Plan, Failure> {
             LossArg::Mse => LossChoice::SquaredError,
             LossArg::Distill => LossChoice::Distill,
         },
-        exclude: args.exclude.clone(),
-        round_to: args.round_to,
+        limits: limits(&args.limits),
         seed: args.training.seed,
         discovery: runtime.discovery,
         load: runtime.load,
@@ -86,6 +86,21 @@ pub(super) fn apply(args: &ApplyArgs) -> Result<ApplyPlan, Failure> {
         verify: !args.no_verify,
         force: args.force,
     })
+}
+
+fn limits(args: &LimitArgs) -> Limits {
+    Limits {
+        exclude: args.exclude.clone(),
+        only: args.only.clone(),
+        keep: args.keep.clone(),
+        min_width: args.min_width,
+        round_to: args.round_to,
+        heads: match args.heads {
+            HeadsArg::Auto => Heads::Auto,
+            HeadsArg::Whole => Heads::Whole,
+            HeadsArg::Width => Heads::Width,
+        },
+    }
 }
 
 fn training(args: &TrainingArgs) -> Training {

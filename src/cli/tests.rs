@@ -38,7 +38,7 @@ fn every_command_has_examples() {
 fn defaults_keep_half_of_the_macs() {
     let plan = compress(&[]).unwrap();
     assert_eq!((plan.target.quantity, plan.target.share), (Quantity::Macs, 0.5));
-    assert_eq!((plan.method, plan.round_to, plan.verify, plan.force), (Method::Safe, 1, true, false));
+    assert_eq!((plan.method, plan.limits.round_to, plan.verify, plan.force), (Method::Safe, 1, true, false));
     assert_eq!((plan.seed, plan.load.device, plan.training.epochs), (0, Device::Cpu, None));
 }
 
@@ -73,7 +73,7 @@ fn options_reach_the_plan() {
     assert_eq!((plan.data_options.augment.shift, plan.data_options.crop), (2, Some([8, 9])));
     assert_eq!((plan.training.epochs, plan.training.learning_rate), (Some(0), Some(1e-3)));
     assert_eq!((plan.training.radius, plan.load.threads, plan.verify), (Some(0.0), Some(2), false));
-    assert_eq!((plan.exclude.len(), plan.shapes), (2, vec![("x".to_owned(), vec![1, 3, 8, 8])]));
+    assert_eq!((plan.limits.exclude.len(), plan.shapes), (2, vec![("x".to_owned(), vec![1, 3, 8, 8])]));
 }
 
 #[test]

@@ -77,6 +77,15 @@ pub(super) fn regex(text: &str) -> Result<Regex, String> {
     Regex::new(text).map_err(|error| error.to_string())
 }
 
+/// `REGEX=X` with a share X; the last equals sign divides.
+pub(super) fn regex_share(text: &str) -> Result<(Regex, f64), String> {
+    let form = || "write REGEX=X with the share X that is kept, as in ^head=0.8".to_owned();
+    let (pattern, share) = text.rsplit_once('=').ok_or_else(form)?;
+    let rule = "between 0 and 1; it is the share that is kept";
+    let share = number_where(share, |value| (0.0..=1.0).contains(&value), rule)?;
+    Ok((regex(pattern)?, share))
+}
+
 pub(super) fn augment(text: &str) -> Result<Augment, String> {
     text.parse::<Augment>().map_err(|error| error.to_string())
 }

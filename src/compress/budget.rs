@@ -16,6 +16,8 @@ pub(super) struct Budget<'a> {
     analysis: &'a Analysis,
     groups: &'a Groups,
     target: Target,
+    /// By family, groups that it keeps at least.
+    floors: Vec<usize>,
     /// Groups that may leave.
     free: Vec<bool>,
     round_to: usize,
@@ -40,13 +42,14 @@ struct Order {
 }
 
 impl<'a> Budget<'a> {
-    /// The budget `target`. Families marked in `held` keep all their groups; others keep a multiple of `round_to`.
+    /// The budget `target`. Each family keeps at least as many groups as `floors` says, and a multiple of
+    /// `round_to`.
     pub(super) fn new(
         cost: &'a CostModel<'a>,
         analysis: &'a Analysis,
         groups: &'a Groups,
         target: Target,
-        held: &[bool],
+        floors: Vec<usize>,
         round_to: usize,
     ) -> Self {
         let free = groups
@@ -54,11 +57,11 @@ impl<'a> Budget<'a> {
             .iter()
             .map(|group| {
                 let exact = groups.families()[group.family].exactness == Exactness::Exact;
-                exact && !held.get(group.family).copied().unwrap_or(false)
+                exact && floors[group.family] < groups.families()[group.family].groups.len()
             })
             .collect();
         let dense = cost.dense();
-        Self { cost, analysis, groups, target, free, round_to: round_to.max(1), dense }
+        Self { cost, analysis, groups, target, floors, free, round_to: round_to.max(1), dense }
     }
 
     /// Groups that may leave.
@@ -98,14 +101,15 @@ impl<'a> Budget<'a> {
         Order { groups, families }
     }
 
-    /// The first `count` groups of `order` removed, except that every family keeps its best ones: at least one, and
-    /// a multiple of `round_to`.
+    /// The first `count` groups of `order` removed, except that every family keeps its best ones: as many as it must,
+    /// and a multiple of `round_to`.
     fn prefix(&self, order: &Order, count: usize) -> Vec<bool> {
         let mut removed = vec![false; self.groups.len()];
-        for (family, places) in self.groups.families().iter().zip(&order.families) {
+        let families = self.groups.families().iter().zip(&self.floors);
+        for ((family, &floor), places) in families.zip(&order.families) {
             let size = family.groups.len();
             let leaving = places.partition_point(|&place| place < count);
-            let kept = (size - leaving).max(1).next_multiple_of(self.round_to).min(size);
+            let kept = (size - leaving).max(floor).next_multiple_of(self.round_to).min(size);
             for &place in &places[..(size - kept).min(leaving)] {
                 removed[order.groups[place]] = true;
             }

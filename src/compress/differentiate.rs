@@ -74,7 +74,7 @@ pub fn differentiate(plan: &DifferentiatePlan) -> Result<DifferentiateReport, To
         .filter(|id| own.contains(id) || is_weight_like(&model, *id))
         .collect();
     let request = Request {
-        loss: Loss { terms: vec![(1.0, term)] },
+        loss: Loss { terms: vec![(1.0.into(), term)] },
         trainable,
         batch_statistics: plan.batch_statistics.then_some(crate::ops::Statistics::Running),
         elementary: false,

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::budget::{Budget, Selection};
-use super::objective::Objective;
+use super::objective::{self, Objective};
 use super::samples::Samples;
 use super::settings::Settings;
 use super::structure::Structure;
@@ -98,7 +98,8 @@ impl Fit<'_> {
                     phase = self.recover(&selection, Some(&phase.model))?;
                 }
                 let batch = batch?;
-                let given = self.given(&phase.trainer, &batch, teacher.as_deref_mut())?;
+                let done = step as f64 / settings.total_steps.max(1) as f64;
+                let given = self.given(&phase.trainer, &batch, teacher.as_deref_mut(), done)?;
                 let refs: Vec<&Tensor> = given.iter().collect();
                 let begin = Instant::now();
                 let loss = match &mut projection {
@@ -171,12 +172,13 @@ impl Fit<'_> {
         Ok(Some(load_model(self.engine, &load, self.structure.model())?))
     }
 
-    /// The tensors that a trainer takes, in its order.
+    /// The tensors that a trainer takes, in its order, once the share `done` of all steps is done.
     fn given(
         &self,
         trainer: &Trainer,
         batch: &Batch,
         teacher: Option<&mut (dyn Session + '_)>,
+        done: f64,
     ) -> Result<Vec<Tensor>, CompressError> {
         let names: Vec<&str> = self.structure.trace.inputs.iter().map(|(name, _)| name.as_str()).collect();
         let taught = match teacher {
@@ -203,6 +205,7 @@ impl Fit<'_> {
                 input
                     .or_else(target)
                     .or_else(teacher)
+                    .or_else(|| objective::term_weight(wanted, done))
                     .ok_or_else(|| CompressError::Loss(format!("nothing is given for its input `{wanted}`")))
             })
             .collect()
@@ -301,7 +304,7 @@ impl Fit<'_> {
             let batches = self.samples.plain(self.settings.batch, STATISTICS_BATCHES, self.plan.seed)?;
             let given: Vec<Vec<Tensor>> = batches
                 .iter()
-                .map(|batch| self.given(&phase.trainer, batch, teacher.as_deref_mut()))
+                .map(|batch| self.given(&phase.trainer, batch, teacher.as_deref_mut(), 1.0))
                 .collect::<Result<_, _>>()?;
             let refs: Vec<Vec<&Tensor>> = given.iter().map(|batch| batch.iter().collect()).collect();
             phase.trainer.reestimate_statistics(&refs)?;

@@ -1,7 +1,7 @@
 //! The loss of a run: what the model's outputs and the data suggest, or what was asked for.
 
 use super::{CompressError, LossChoice, class_axis};
-use crate::autodiff::{Loss, Term};
+use crate::autodiff::{Loss, Term, Weight};
 use crate::data::{InputSpec, TargetSpec};
 use crate::ir::{DeclaredDim, Graph, ValueId};
 use crate::tensor::{DType, Tensor};
@@ -9,8 +9,12 @@ use crate::trace::Trace;
 
 /// Temperature of distillation.
 const TEMPERATURE: f64 = 3.0;
-/// Weight of the labels where there are both labels and a teacher.
-const LABELS: f64 = 0.5;
+/// Where there are both labels and a teacher, the weight of the labels at the first step and at the last; it changes
+/// evenly in between. The teacher helps a model that has just been cut, and holds back one that has caught up with it
+/// (Clark et al., arXiv 1907.04829, call it teacher annealing).
+const LABELS: [f64; 2] = [0.5, 1.0];
+/// The inputs of a training graph that weigh the two.
+const WEIGHTS: [&str; 2] = ["weight:labels", "weight:teacher"];
 
 /// What is trained for, and how it is measured.
 #[derive(Debug, Clone)]
@@ -24,6 +28,14 @@ pub(super) struct Objective {
     pub(super) teacher: bool,
     /// In words.
     pub(super) text: String,
+}
+
+/// The value of the input `name` of a training graph if it is the weight of a term, once the share `done` of all steps
+/// is done.
+pub(super) fn term_weight(name: &str, done: f64) -> Option<Tensor> {
+    let labels = LABELS[0] + (LABELS[1] - LABELS[0]) * done;
+    let place = WEIGHTS.iter().position(|weight| *weight == name)?;
+    Some(Tensor::scalar([labels, 1.0 - labels][place] as f32))
 }
 
 /// The inputs of a model as data must provide them.
@@ -115,32 +127,38 @@ pub(super) fn choose(
         let share = outputs.iter().filter(|y| y.dtype().is_float()).count().max(1) as f64;
         (0..outputs.len())
             .filter(|&number| outputs[number].dtype().is_float())
-            .map(|number| (1.0 / share, Term::SquaredDistillation { output: number }))
+            .map(|number| ((1.0 / share).into(), Term::SquaredDistillation { output: number }))
             .collect::<Vec<_>>()
     };
+    let given = |name: &str| Weight::Given(name.to_owned());
     let classifier = dims.len() == 2 && outputs.iter().filter(|y| y.dtype().is_float()).count() == 1;
     let (terms, teacher, text) = match (choice, axis) {
         (LossChoice::CrossEntropy, Some(axis)) if labels => {
-            (vec![(1.0, cross_entropy(axis))], false, format!("cross-entropy{logits}"))
+            (vec![(1.0.into(), cross_entropy(axis))], false, format!("cross-entropy{logits}"))
         }
         (LossChoice::CrossEntropy, _) => {
             return Err(missing("integer labels for an output with a class axis"));
         }
         (LossChoice::SquaredError, _) if target.is_some_and(DType::is_float) => {
-            (vec![(1.0, Term::SquaredError { output })], false, "mean squared error".to_owned())
+            (vec![(1.0.into(), Term::SquaredError { output })], false, "mean squared error".to_owned())
         }
         (LossChoice::SquaredError, _) => return Err(missing("float targets")),
         (LossChoice::Auto, Some(axis)) if labels => (
-            vec![(LABELS, cross_entropy(axis)), (1.0 - LABELS, distill(axis))],
+            WEIGHTS.into_iter().map(given).zip([cross_entropy(axis), distill(axis)]).collect(),
             true,
-            format!("cross-entropy{logits} and distillation from the dense model, {LABELS} each"),
+            format!(
+                "cross-entropy{logits}, of weight {} rising to {}, and for the rest distillation from the dense model",
+                LABELS[0], LABELS[1]
+            ),
         ),
         (LossChoice::Auto, _) if target.is_some_and(DType::is_float) => {
-            (vec![(1.0, Term::SquaredError { output })], false, "mean squared error".to_owned())
+            (vec![(1.0.into(), Term::SquaredError { output })], false, "mean squared error".to_owned())
         }
-        (LossChoice::Auto | LossChoice::Distill, Some(axis)) if classifier => {
-            (vec![(1.0, distill(axis))], true, format!("distillation{logits}, temperature {TEMPERATURE}"))
-        }
+        (LossChoice::Auto | LossChoice::Distill, Some(axis)) if classifier => (
+            vec![(1.0.into(), distill(axis))],
+            true,
+            format!("distillation{logits}, temperature {TEMPERATURE}"),
+        ),
         (LossChoice::Auto | LossChoice::Distill, _) => {
             (all_squared(), true, "squared distance to the dense model's outputs".to_owned())
         }

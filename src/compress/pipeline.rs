@@ -51,9 +51,9 @@ pub fn compress(
     observer.event(Event::Stage("tracing shapes and finding groups"));
     let structure = Structure::of(model, engine, &plan.load, &plan.shapes)?;
     let cost = CostModel::new(structure.model(), &structure.trace.facts, structure.trace.samples);
-    let held = structure.held(&plan.exclude);
+    let floors = plan.limits.floors(&structure);
     let budget =
-        Budget::new(&cost, &structure.analysis, &structure.groups, plan.target, &held, plan.round_to);
+        Budget::new(&cost, &structure.analysis, &structure.groups, plan.target, floors, plan.limits.round_to);
     let (train, val) = open_data(plan, &structure)?;
     let run = Run {
         plan,

@@ -2,8 +2,7 @@
 
 use std::path::PathBuf;
 
-use regex::Regex;
-
+use super::Limits;
 use crate::data::DataOptions;
 use crate::engine::{Discovery, LoadOptions};
 
@@ -113,10 +112,8 @@ pub struct Plan {
     pub training: Training,
     /// The loss.
     pub loss: LossChoice,
-    /// Initializers and nodes whose names match keep all their channels.
-    pub exclude: Vec<Regex>,
-    /// Widths are kept to multiples of this.
-    pub round_to: usize,
+    /// How far each layer may shrink.
+    pub limits: Limits,
     /// Seed of everything random.
     pub seed: u64,
     /// Which engine.

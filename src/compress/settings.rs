@@ -39,14 +39,17 @@ pub(super) struct Circumstances {
 }
 
 /// Share of the steps that drive the dense model towards the budget; the others train what is left.
-const SPARSIFY: f64 = 0.3;
+const SPARSIFY: f64 = 0.15;
 /// Share of the steps in which the learning rate rises.
 const WARMUP: f64 = 0.03;
 /// Bytes that the activations of a batch may take, forward and backward.
 const ACTIVATIONS: f64 = 3e9;
 /// How much of the distance to the split variable the penalty alone would take away while the dense model is
-/// trained, as a power of e.
-const PULL: f64 = 4.0;
+/// trained, as a power of e. The dual variable adds to it at every update: more of either makes the dense model forget
+/// more than the small one can learn again.
+const PULL: f64 = 1.0;
+/// Dual updates while the dense model is trained.
+const DUAL_UPDATES: usize = 8;
 
 impl Settings {
     pub(super) fn choose(plan: &Plan, trace: &Trace, about: Circumstances) -> Self {
@@ -64,7 +67,7 @@ impl Settings {
         let (base, learning_rate, gain, name) = match optimizer {
             Optimizer::Sgd => {
                 let weight_decay = given.weight_decay.unwrap_or(5e-4);
-                let rate = given.learning_rate.unwrap_or(0.05 * (batch as f64 / 128.0).min(1.0));
+                let rate = given.learning_rate.unwrap_or(0.1 * (batch as f64 / 128.0).min(1.0));
                 let base = Base::Sgd { momentum, nesterov: true, weight_decay };
                 (base, rate, 1.0 / (1.0 - momentum).max(1e-3), "SGD with Nesterov momentum")
             }
@@ -78,7 +81,7 @@ impl Settings {
         // The penalty rises as half a cosine, so its mean is half of its peak.
         let reach = 0.5 * sparsify_steps as f64 * learning_rate * gain;
         let penalty = given.penalty.unwrap_or(if reach > 0.0 { (PULL / reach).min(1.0) } else { 0.0 });
-        let dual_interval = given.dual_interval.unwrap_or((sparsify_steps / 32).clamp(1, 32));
+        let dual_interval = given.dual_interval.unwrap_or((sparsify_steps / DUAL_UPDATES).max(1));
         let warmup_steps = (total_steps as f64 * WARMUP) as usize;
         let text = format!(
             "{name}, learning rate {learning_rate}, rho {radius}, lambda {penalty:.2e}, dual update every {dual_interval} steps"

@@ -37,24 +37,6 @@ impl Structure {
         &self.prepared.model
     }
 
-    /// Families that a pattern holds back: by the name of a member, or of a node that reads one.
-    pub(super) fn held(&self, patterns: &[regex::Regex]) -> Vec<bool> {
-        let graph = &self.model().graph;
-        let consumers = graph.consumers();
-        let named = |value: ValueId| {
-            let nodes = consumers[value.index()].iter().map(|&(node, _)| graph.node(node).name.as_str());
-            let names: Vec<&str> = nodes.chain([graph.value(value).name()]).collect();
-            patterns.iter().any(|pattern| names.iter().any(|name| pattern.is_match(name)))
-        };
-        let held = |family: &crate::deps::Family| {
-            family
-                .members
-                .iter()
-                .any(|member| member.role == crate::deps::Role::Producer && named(member.value))
-        };
-        self.groups.families().iter().map(held).collect()
-    }
-
     /// Why a family is left alone by default, for each one that is.
     pub(super) fn approximate_families(&self) -> usize {
         self.groups.families().iter().filter(|family| family.exactness != Exactness::Exact).count()

@@ -99,6 +99,7 @@ static TABLES: &[&[&'static dyn Operator]] = &[
     movement::repeat::OPERATORS,
     movement::resample::OPERATORS,
     movement::reshape::OPERATORS,
+    movement::sampled::OPERATORS,
     movement::scatter::OPERATORS,
     movement::slice::OPERATORS,
     movement::source::OPERATORS,

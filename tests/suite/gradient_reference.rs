@@ -80,7 +80,7 @@ fn check(case: &Path) -> Result<(), String> {
     let given: Vec<(&str, &Tensor)> = inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
     for engine in engines() {
         let request = Request {
-            loss: Loss { terms: vec![(1.0, term.clone())] },
+            loss: Loss { terms: vec![(1.0.into(), term.clone())] },
             trainable: trainable_initializers(&model.graph, &traced.facts),
             batch_statistics: None,
             elementary: !engine.normalizes_batches(),

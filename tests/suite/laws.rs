@@ -140,12 +140,12 @@ fn check_gradient(example: &Example, random: &mut Random) -> Result<(), String> 
             traced.facts.get(model.graph.outputs()[output]).is_some_and(|seen| seen.dtype == DType::F32)
         })
         .collect();
-    let terms = floats.iter().map(|&output| (1.0, Term::SquaredError { output })).collect();
+    let terms = floats.iter().map(|&output| (1.0.into(), Term::SquaredError { output })).collect();
     // Every output has its own target, so only the first of several is differentiated at a time.
     let request = Request {
         loss: Loss {
             terms: if floats.len() > 1 {
-                vec![(1.0, Term::SquaredError { output: floats[0] })]
+                vec![(1.0.into(), Term::SquaredError { output: floats[0] })]
             } else {
                 terms
             },

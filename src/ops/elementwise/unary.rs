@@ -1,6 +1,7 @@
-//! Functions of one tensor, element by element: Abs, Ceil, Celu, Clip, Cos, Elu, Erf, Exp, Floor, Gelu,
-//! HardSigmoid, HardSwish, LeakyRelu, Log, Mish, Neg, Not, Reciprocal, Relu, Round, Selu, Sigmoid, Sign, Sin,
-//! Softplus, Softsign, Sqrt, Swish, Tanh, ThresholdedRelu.
+//! Functions of one tensor, element by element: Abs, Acos, Acosh, Asin, Asinh, Atan, Atanh, Ceil, Celu, Clip, Cos,
+//! Cosh, Elu, Erf, Exp, Floor, Gelu, HardSigmoid, HardSwish, `IsInf`, `IsNaN`, LeakyRelu, Log, Mish, Neg, Not,
+//! Reciprocal, Relu, Round, Selu, Sigmoid, Sign, Sin, Sinh, Softplus, Softsign, Sqrt, Swish, Tan, Tanh,
+//! ThresholdedRelu.
 //!
 //! Specification: <https://onnx.ai/onnx/operators/>. Clip took its bounds as attributes before version 11 and as
 //! inputs since.
@@ -75,6 +76,17 @@ pub(in crate::ops) static OPERATORS: &[&dyn Operator] = &[
     }),
     &Unary::new("Sin", &[], AtZero::Zero, sin, || one("Sin", -2.0, 2.0)),
     &Unary::new("Cos", &[], AtZero::Finite, cos, || one("Cos", -2.0, 2.0)),
+    &Unary::new("Tan", &[], AtZero::Zero, tan, || one("Tan", -1.0, 1.0)),
+    &Unary::new("Asin", &[], AtZero::Zero, asin, || one("Asin", -0.8, 0.8)),
+    &Unary::new("Acos", &[], AtZero::Finite, acos, || one("Acos", -0.8, 0.8)),
+    &Unary::new("Atan", &[], AtZero::Zero, atan, || one("Atan", -2.0, 2.0)),
+    &Unary::new("Sinh", &[], AtZero::Zero, sinh, || one("Sinh", -2.0, 2.0)),
+    &Unary::new("Cosh", &[], AtZero::Finite, cosh, || one("Cosh", -2.0, 2.0)),
+    &Unary::new("Asinh", &[], AtZero::Zero, asinh, || one("Asinh", -2.0, 2.0)),
+    &Unary::new("Acosh", &[], AtZero::Infinite, acosh, || {
+        vec![Example::new("Acosh").computed(&[2, 6]).range(1.5, 3.0)]
+    }),
+    &Unary::new("Atanh", &[], AtZero::Zero, atanh, || one("Atanh", -0.8, 0.8)),
     &Unary {
         spec: Spec::onnx("Clip", 1..=3, &["min", "max"]),
         at_zero: AtZero::Clip,
@@ -86,6 +98,13 @@ pub(in crate::ops) static OPERATORS: &[&dyn Operator] = &[
     &Unary::step("Ceil", AtZero::Zero),
     &Unary::step("Round", AtZero::Zero),
     &Unary::step("Not", AtZero::Finite),
+    &Unary::step("IsNaN", AtZero::Zero),
+    &Unary {
+        spec: Spec::onnx("IsInf", 1..=1, &["detect_negative", "detect_positive"]),
+        at_zero: AtZero::Zero,
+        derivative: None,
+        examples: Vec::new,
+    },
 ];
 
 impl Unary {
@@ -268,6 +287,61 @@ fn tanh(_: &NodeView<'_>, tape: &mut Tape<'_>, _: ValueId, y: ValueId, dy: Value
     let one = tape.scalar(1.0);
     let slope = tape.sub(one, square);
     tape.mul(dy, slope)
+}
+
+/// `dy / sqrt(sign * (x^2 + shift))`, the derivative of several inverse functions.
+fn over_root(tape: &mut Tape<'_>, x: ValueId, dy: ValueId, sign: f64, shift: f64) -> ValueId {
+    let square = tape.mul(x, x);
+    let shifted = tape.shift(square, shift);
+    let inside = tape.scale(shifted, sign);
+    let root = tape.op("Sqrt", &[inside]);
+    tape.div(dy, root)
+}
+
+fn tan(_: &NodeView<'_>, tape: &mut Tape<'_>, _: ValueId, y: ValueId, dy: ValueId) -> ValueId {
+    let square = tape.mul(y, y);
+    let slope = tape.shift(square, 1.0);
+    tape.mul(dy, slope)
+}
+
+fn asin(_: &NodeView<'_>, tape: &mut Tape<'_>, x: ValueId, _: ValueId, dy: ValueId) -> ValueId {
+    over_root(tape, x, dy, -1.0, -1.0)
+}
+
+fn acos(_: &NodeView<'_>, tape: &mut Tape<'_>, x: ValueId, _: ValueId, dy: ValueId) -> ValueId {
+    let grad = over_root(tape, x, dy, -1.0, -1.0);
+    tape.neg(grad)
+}
+
+fn atan(_: &NodeView<'_>, tape: &mut Tape<'_>, x: ValueId, _: ValueId, dy: ValueId) -> ValueId {
+    let square = tape.mul(x, x);
+    let below = tape.shift(square, 1.0);
+    tape.div(dy, below)
+}
+
+fn sinh(_: &NodeView<'_>, tape: &mut Tape<'_>, x: ValueId, _: ValueId, dy: ValueId) -> ValueId {
+    let slope = tape.op("Cosh", &[x]);
+    tape.mul(dy, slope)
+}
+
+fn cosh(_: &NodeView<'_>, tape: &mut Tape<'_>, x: ValueId, _: ValueId, dy: ValueId) -> ValueId {
+    let slope = tape.op("Sinh", &[x]);
+    tape.mul(dy, slope)
+}
+
+fn asinh(_: &NodeView<'_>, tape: &mut Tape<'_>, x: ValueId, _: ValueId, dy: ValueId) -> ValueId {
+    over_root(tape, x, dy, 1.0, 1.0)
+}
+
+fn acosh(_: &NodeView<'_>, tape: &mut Tape<'_>, x: ValueId, _: ValueId, dy: ValueId) -> ValueId {
+    over_root(tape, x, dy, 1.0, -1.0)
+}
+
+fn atanh(_: &NodeView<'_>, tape: &mut Tape<'_>, x: ValueId, _: ValueId, dy: ValueId) -> ValueId {
+    let square = tape.mul(x, x);
+    let one = tape.scalar(1.0);
+    let below = tape.sub(one, square);
+    tape.div(dy, below)
 }
 
 fn softplus(_: &NodeView<'_>, tape: &mut Tape<'_>, x: ValueId, _: ValueId, dy: ValueId) -> ValueId {

@@ -16,6 +16,7 @@ mod regroup;
 pub(super) mod repeat;
 pub(super) mod resample;
 pub(super) mod reshape;
+pub(super) mod sampled;
 pub(super) mod scatter;
 pub(super) mod slice;
 pub(super) mod source;

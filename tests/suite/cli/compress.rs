@@ -182,6 +182,68 @@ fn excluded_layers_keep_their_channels() {
     }
 }
 
+/// Indices that leave axis `axis` of `name` by the plan in `folder`.
+fn leaving(folder: &Path, name: &str, axis: u64) -> Vec<usize> {
+    let plan: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(folder.join("plan.json")).unwrap()).unwrap();
+    let cuts = plan["cuts"].as_array().unwrap();
+    let cut = cuts.iter().find(|cut| cut["initializer"] == name && cut["axis"].as_u64() == Some(axis));
+    let list =
+        |cut: &serde_json::Value| -> Vec<usize> { serde_json::from_value(cut["leave"].clone()).unwrap() };
+    cut.map(list).unwrap_or_default()
+}
+
+#[test]
+fn limits_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = fixture("vit_tiny.splitqkv.onnx");
+    let run = |more: &[&str]| {
+        let words =
+            ["compress", &model, "-o", "{}/s.onnx", "--plan-out", "{}/plan.json", "--force", "--quiet"];
+        let how = ["--method", "magnitude", "--epochs", "0"];
+        run_in(folder.path(), &[&words[..], &how, more].concat()).expect_code(0);
+    };
+    let blocks = 0..4;
+    let attention = |part: &str| {
+        let name = |block: usize| format!("blocks.{block}.attn.{part}.weight");
+        blocks.clone().map(|block| leaving(folder.path(), &name(block), 0)).collect::<Vec<_>>()
+    };
+    let hidden = |folder: &Path| {
+        blocks
+            .clone()
+            .map(|block| leaving(folder, &format!("blocks.{block}.fc1.weight"), 0))
+            .collect::<Vec<_>>()
+    };
+    // Four heads of 16.
+    run(&["--heads", "whole", "--only", "attn", "--target", "macs=0.85"]);
+    let cut = attention("q");
+    assert!(cut.iter().any(|own| !own.is_empty()), "{cut:?}");
+    for own in cut {
+        let whole = (0..4).flat_map(|head| {
+            let own = own.clone();
+            (own.contains(&(16 * head))).then(|| 16 * head..16 * head + 16).into_iter().flatten()
+        });
+        assert_eq!(whole.collect::<Vec<_>>(), own);
+    }
+    assert!(hidden(folder.path()).iter().all(Vec::is_empty));
+    run(&["--heads", "width", "--only", "attn", "--target", "macs=0.85"]);
+    for part in ["q", "v"] {
+        let cut = attention(part);
+        assert!(cut.iter().any(|own| !own.is_empty()), "{part}: {cut:?}");
+        for own in cut {
+            let within: Vec<usize> = own.iter().filter(|&&index| index < 16).copied().collect();
+            let every: Vec<usize> =
+                (0..4).flat_map(|head| within.iter().map(move |i| 16 * head + i)).collect();
+            assert_eq!(every, own, "{part}");
+        }
+    }
+    run(&["--exclude", "attn", "--keep", r"blocks\.1.*=0.75", "--min-width", "40", "--target", "macs=0.75"]);
+    assert!(attention("q").iter().all(Vec::is_empty));
+    let cut = hidden(folder.path());
+    assert!(cut[1].len() <= 32 && cut.iter().all(|own| own.len() <= 88), "{cut:?}");
+    assert!(cut.iter().map(Vec::len).sum::<usize>() > 100, "{cut:?}");
+}
+
 #[test]
 fn progress_goes_to_stderr_and_the_table_to_stdout() {
     let folder = tempfile::tempdir().unwrap();

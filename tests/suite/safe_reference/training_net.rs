@@ -31,7 +31,7 @@ impl TrainingNet {
             Term::CrossEntropy { output: 0, class_axis: 1, probabilities: false }
         };
         let request = Request {
-            loss: Loss { terms: vec![(1.0, term)] },
+            loss: Loss { terms: vec![(1.0.into(), term)] },
             trainable: trainable_initializers(&model.graph, &facts),
             batch_statistics: None,
             elementary: !engine.normalizes_batches(),
