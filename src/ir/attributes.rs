@@ -18,6 +18,8 @@ pub enum Attribute {
     Ints(Vec<i64>),
     /// `FLOATS`.
     Floats(Vec<f32>),
+    /// `STRINGS`.
+    Strings(Vec<String>),
     /// `TENSOR`.
     Tensor(Box<Initializer>),
 }
@@ -46,6 +48,12 @@ impl From<Vec<i64>> for Attribute {
     }
 }
 
+impl From<&[&str]> for Attribute {
+    fn from(values: &[&str]) -> Self {
+        Self::Strings(values.iter().map(|&value| value.to_owned()).collect())
+    }
+}
+
 /// The attributes of one node, in the order of the file.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Attributes(pub(super) Vec<AttributeProto>);
@@ -58,6 +66,7 @@ const TENSOR: i32 = 4;
 const GRAPH: i32 = 5;
 const FLOATS: i32 = 6;
 const INTS: i32 = 7;
+const STRINGS: i32 = 8;
 const GRAPHS: i32 = 10;
 
 impl Attributes {
@@ -106,6 +115,12 @@ impl Attributes {
         self.typed(name, FLOATS).map(|attribute| attribute.floats.as_slice())
     }
 
+    /// The strings `name`, if all of them are UTF-8.
+    pub fn strings(&self, name: &str) -> Option<Vec<&str>> {
+        let strings = &self.typed(name, STRINGS)?.strings;
+        strings.iter().map(|bytes| std::str::from_utf8(bytes).ok()).collect()
+    }
+
     /// The tensor `name`.
     pub fn tensor(&self, name: &str) -> Option<Initializer> {
         self.typed(name, TENSOR)?.t.clone().map(Initializer::from_proto)
@@ -151,6 +166,10 @@ impl Attributes {
             Attribute::Floats(values) => {
                 proto.floats = values;
                 FLOATS
+            }
+            Attribute::Strings(values) => {
+                proto.strings = values.into_iter().map(|value| Bytes::from(value.into_bytes())).collect();
+                STRINGS
             }
             Attribute::Tensor(tensor) => {
                 proto.t = Some(tensor.into_proto());

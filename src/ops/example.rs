@@ -37,7 +37,9 @@ pub struct Example {
     pub macs: u64,
     /// Whether the operator has a gradient here; else it must say that it has none.
     pub differentiable: bool,
-    /// Axes of the computed inputs, as (input, axis), that must be prunable through the node.
+    /// The output whose gradient is tested.
+    pub through: usize,
+    /// Axes of the float inputs, as (input, axis), that must be prunable through the node.
     pub prunable: Vec<(usize, usize)>,
     /// What `Computed` floats are drawn from: uniform in this range.
     pub range: (f32, f32),
@@ -57,6 +59,7 @@ impl Example {
             outputs: 1,
             macs: 0,
             differentiable: true,
+            through: 0,
             prunable: Vec::new(),
             range: (-2.0, 2.0),
             output_dtype: DType::F32,
@@ -139,7 +142,14 @@ impl Example {
         self
     }
 
-    /// Axis `axis` of computed input `input` must be prunable through the node.
+    /// The gradient is tested through output `output`.
+    #[must_use]
+    pub fn through(mut self, output: usize) -> Self {
+        self.through = output;
+        self
+    }
+
+    /// Axis `axis` of float input `input` must be prunable through the node.
     #[must_use]
     pub fn prunable(mut self, input: usize, axis: usize) -> Self {
         self.prunable.push((input, axis));

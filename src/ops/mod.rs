@@ -21,6 +21,7 @@ mod normalization;
 mod pooling;
 mod product;
 mod quantization;
+mod recurrent;
 mod reduction;
 mod softmax;
 
@@ -115,6 +116,9 @@ static TABLES: &[&[&'static dyn Operator]] = &[
     product::gemm::OPERATORS,
     product::matmul::OPERATORS,
     quantization::linear::OPERATORS,
+    recurrent::gru::OPERATORS,
+    recurrent::lstm::OPERATORS,
+    recurrent::rnn::OPERATORS,
     reduction::arg::OPERATORS,
     reduction::reduce::OPERATORS,
     softmax::OPERATORS,

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::Unsupported;
-use crate::ir::{Facts, Graph, Initializer, Node, NodeId, ValueFacts, ValueId};
+use crate::ir::{Attributes, Facts, Graph, Initializer, Node, NodeId, ValueFacts, ValueId};
 use crate::tensor::{DType, Tensor};
 
 /// An input or output of a node.
@@ -197,6 +197,16 @@ impl<'a> NodeView<'a> {
     /// Floats attribute `name`.
     pub fn floats(&self, name: &str) -> Option<&'a [f32]> {
         self.node.attributes.floats(name)
+    }
+
+    /// Strings attribute `name`; nothing when one of them is not UTF-8.
+    pub fn strings(&self, name: &str) -> Option<Vec<&'a str>> {
+        self.node.attributes.strings(name)
+    }
+
+    /// All attributes.
+    pub fn attributes(&self) -> &'a Attributes {
+        &self.node.attributes
     }
 
     /// Tensor attribute `name`.

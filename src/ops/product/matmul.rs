@@ -163,7 +163,7 @@ fn flat_gradient(node: &NodeView<'_>, tape: &mut Tape<'_>) -> Result<(), Unsuppo
 }
 
 /// `a^T @ b` of two matrices.
-fn transposed_product(tape: &mut Tape<'_>, a: ValueId, b: ValueId) -> ValueId {
+pub(in crate::ops) fn transposed_product(tape: &mut Tape<'_>, a: ValueId, b: ValueId) -> ValueId {
     if tape.opset() >= 11 {
         return tape.node(NodeSpec::new("Gemm", &[a, b]).attribute("transA", 1));
     }
