@@ -1,15 +1,19 @@
 //! The form of a graph on which the analysis works.
 
 use crate::ir::{Graph, Model, ValueId, constants_to_initializers, drop_unused};
+use crate::ops::separate_fillings;
 use crate::tensor::DType;
 
-/// A model in which all constants are initializers and every vector has one reader, and how to go back.
+/// A model in which all constants are initializers and every vector and every filled tensor has one reader, and how
+/// to go back.
 #[derive(Debug, Clone)]
 pub struct Prepared {
     /// The model.
     pub model: Model,
     /// Vectors that were copied for each reader: the original and its copy.
     copies: Vec<(ValueId, ValueId)>,
+    /// The same for tensors that nodes fill.
+    filled: Vec<(ValueId, ValueId)>,
 }
 
 /// Brings `model` into that form. Exporters merge vectors that happen to be equal, such as fresh biases; a cut may
@@ -38,7 +42,8 @@ pub fn prepare(mut model: Model) -> Prepared {
             }
         }
     }
-    Prepared { model, copies }
+    let filled = separate_fillings(&mut model.graph);
+    Prepared { model, copies, filled }
 }
 
 /// Whether the type is one in which quantised models store numbers.
@@ -63,6 +68,15 @@ impl Prepared {
             if equal {
                 graph.redirect(copy, original);
             }
+        }
+        let producers = graph.producers();
+        let inputs_of = |value: ValueId| Some(&graph.node(producers[value.index()]?.0).inputs);
+        let same = |(original, copy): &&(ValueId, ValueId)| {
+            inputs_of(*original).is_some() && inputs_of(*original) == inputs_of(*copy)
+        };
+        let equal: Vec<(ValueId, ValueId)> = self.filled.iter().filter(same).copied().collect();
+        for (original, copy) in equal {
+            graph.redirect(copy, original);
         }
         drop_unused(graph);
     }

@@ -184,32 +184,14 @@ fn check_gradient(example: &Example, random: &mut Random) -> Result<(), String> 
     let engine = reference(example);
     let traced = trace(&model, &*engine, &LoadOptions::default(), &InputShapes::default())
         .map_err(|error| error.to_string())?;
-<<<<<<< HEAD
-    let floats: Vec<usize> = (0..example.outputs)
-        .filter(|&output| {
-            traced.facts.get(model.graph.outputs()[output]).is_some_and(|seen| seen.dtype == DType::F32)
-        })
-        .collect();
-    let terms = floats.iter().map(|&output| (1.0.into(), Term::SquaredError { output })).collect();
-    // Every output has its own target, so only the first of several is differentiated at a time.
-    let request = Request {
-        loss: Loss {
-            terms: if floats.len() > 1 {
-                vec![(1.0.into(), Term::SquaredError { output: floats[0] })]
-            } else {
-                terms
-            },
-        },
-=======
     // Every output has its own target, so only one of several is differentiated at a time.
     let is_float = |output: &usize| {
         traced.facts.get(model.graph.outputs()[*output]).is_some_and(|seen| seen.dtype == DType::F32)
     };
     let through = (example.through..example.outputs).find(is_float);
-    let terms = through.iter().map(|&output| (1.0, Term::SquaredError { output })).collect();
+    let terms = through.iter().map(|&output| (1.0.into(), Term::SquaredError { output })).collect();
     let request = Request {
         loss: Loss { terms },
->>>>>>> a017699 (Understand LSTM, GRU and RNN, and differentiate them back through time)
         trainable: varying.clone(),
         batch_statistics: None,
         elementary: false,

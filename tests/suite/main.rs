@@ -6,6 +6,7 @@ mod cli;
 mod gradient_reference;
 mod laws;
 mod random_graphs;
+mod recurrent;
 mod round_trip;
 mod safe_reference;
 mod support;

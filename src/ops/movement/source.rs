@@ -7,6 +7,7 @@
 //! impossible.
 
 use super::{Movement, no_gradient, pin_inputs, set};
+use crate::ir::{Graph, NodeId, NodeSpec, ValueId};
 use crate::ops::cut::Entry;
 use crate::ops::{Coupling, Cut, Example, NEWEST_OPSET, NodeEdit, NodeView, Operator, Spec, Unsupported};
 use crate::tensor::DType;
@@ -74,6 +75,36 @@ fn couple_filled(node: &NodeView<'_>, slots: &mut dyn Coupling) -> Result<(), Un
         set(node, slots, 0, axis, made)?;
     }
     Ok(())
+}
+
+/// Gives every reader of what a `ConstantOfShape` makes a node of its own: exporters fill one tensor and take the
+/// initial states of all layers from it, which would leave together otherwise. Returns each tensor and its copy.
+/// Ensures that no value changes.
+pub fn separate_fillings(graph: &mut Graph) -> Vec<(ValueId, ValueId)> {
+    let consumers = graph.consumers();
+    let found: Vec<(NodeId, ValueId)> = graph
+        .nodes()
+        .filter(|(_, node)| {
+            node.op_type == "ConstantOfShape" && matches!(node.domain.as_str(), "" | "ai.onnx")
+        })
+        .filter_map(|(id, node)| Some((id, node.outputs.first().copied().flatten()?)))
+        .collect();
+    let mut copies = Vec::new();
+    for (id, filled) in found {
+        let first = usize::from(!graph.outputs().contains(&filled));
+        for &(reader, input) in consumers[filled.index()].iter().skip(first) {
+            let Some(input) = input else { continue };
+            let node = graph.node(id);
+            let spec = NodeSpec::with_optional(&node.op_type, &node.inputs)
+                .domain(&node.domain)
+                .attributes(node.attributes.clone());
+            let name = format!("{}.copy", graph.value(filled).name());
+            let copy = graph.insert_after(id, &name, spec);
+            graph.node_mut(reader).inputs[input] = Some(copy);
+            copies.push((filled, copy));
+        }
+    }
+    copies
 }
 
 fn resize_filled(node: &NodeView<'_>, cut: &Cut<'_>, edit: &mut NodeEdit) -> Result<(), Unsupported> {
