@@ -22,6 +22,8 @@ pub struct Analysis {
     pub(super) table: SlotTable,
     /// By value and axis; nothing for values that no run has seen.
     pub(super) axes: Vec<Option<Vec<Axis>>>,
+    /// The axes of blocks that operators see in the axes of values: heads and their width in one axis.
+    pub(super) parts: Vec<Axis>,
     pub(super) reasons: Vec<Pin>,
     /// Weight axes at which a contraction ends, by the identity of their slots.
     pub(super) consumed: Vec<Arc<[Slot]>>,
@@ -188,6 +190,7 @@ impl Coupling for Walk<'_> {
             rest = columns;
         }
         parts.push(if sizes.len() == 1 { axis.clone() } else { Axis::new(rest.into(), axis.zero()) });
+        self.analysis.parts.extend(parts.iter().filter(|part| !part.is_fixed()).cloned());
         parts
     }
 
@@ -254,8 +257,10 @@ pub fn analyze(model: &Model, facts: &Facts) -> Analysis {
         }
     }
     let fixed = Pin { place: "graph".to_owned(), reason: "the axis has a fixed length".to_owned() };
+    let parts = Vec::new();
+    let consumed = Vec::new();
     let analysis =
-        Analysis { table, axes, reasons: vec![fixed], consumed: Vec::new(), quantized, unknown: Vec::new() };
+        Analysis { table, axes, parts, reasons: vec![fixed], consumed, quantized, unknown: Vec::new() };
     let constant = graph.values().map(|(_, value)| value.initializer().is_some()).collect();
     let mut walk = Walk { analysis, inputs: &[], outputs: &[], place: String::new(), constant };
     for (id, node) in graph.nodes() {

@@ -129,7 +129,9 @@ impl Groups {
         let mut last = vec![usize::MAX; count];
         let mut seen: BTreeSet<*const Slot> = BTreeSet::new();
         let mut axis_number = 0_usize;
-        for axis in analysis.axes.iter().flatten().flatten() {
+        // The rows and the columns of a block may stand on the same axes and still are no alternatives: each needs
+        // one that stays.
+        for axis in analysis.axes.iter().flatten().flatten().chain(&analysis.parts) {
             let Some(slots) = axis.slots() else { continue };
             if !seen.insert(slots.as_ptr()) {
                 continue;
