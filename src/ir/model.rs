@@ -105,6 +105,14 @@ impl Model {
             .and_then(|import| import.version)
     }
 
+    /// Imports the operator set of `domain` in `version`, unless the model imports one of that domain already.
+    pub fn import(&mut self, domain: &str, version: i64) {
+        if self.opset(domain).is_none() {
+            let import = OperatorSetIdProto { domain: Some(domain.to_owned()), version: Some(version) };
+            self.header.opset_import.push(import);
+        }
+    }
+
     /// The version of the file format.
     pub fn ir_version(&self) -> i64 {
         self.header.ir_version.unwrap_or(0)

@@ -1,5 +1,6 @@
 //! Small cases over which the laws of operators are tested.
 
+use super::MICROSOFT;
 use crate::ir::{Attribute, Attributes};
 use crate::tensor::{DType, Tensor};
 
@@ -25,7 +26,7 @@ pub struct Example {
     pub op_type: &'static str,
     /// Domain; empty for ONNX's own.
     pub domain: &'static str,
-    /// Operator set version.
+    /// Version of ONNX's own operator set; that of another domain is 1.
     pub opset: i64,
     /// Attributes.
     pub attributes: Attributes,
@@ -64,6 +65,11 @@ impl Example {
             range: (-2.0, 2.0),
             output_dtype: DType::F32,
         }
+    }
+
+    /// The same for an operator of ONNX Runtime's own domain.
+    pub fn microsoft(op_type: &'static str) -> Self {
+        Self { domain: MICROSOFT, ..Self::new(op_type) }
     }
 
     /// In another operator set version.

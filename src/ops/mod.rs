@@ -14,6 +14,7 @@ mod tape;
 mod training;
 mod window;
 
+mod attention;
 mod convolution;
 mod elementwise;
 mod movement;
@@ -31,7 +32,7 @@ pub use example::{Example, ExampleInput};
 pub use movement::source::separate_fillings;
 pub use node::{NodeView, Operand};
 pub use quantization::{Quantization, quantized_initializers};
-pub use spec::{NEWEST_OPSET, Spec};
+pub use spec::{MICROSOFT, NEWEST_OPSET, Spec};
 pub use tape::{Tape, TapeStart};
 pub use training::{
     RunningStatistic, Statistics, running_statistics, spell_out_batch_normalization, use_batch_statistics,
@@ -92,6 +93,12 @@ pub trait Operator: Sync {
 static TABLES: &[&[&'static dyn Operator]] = &[
     elementwise::unary::OPERATORS,
     elementwise::binary::OPERATORS,
+    elementwise::fused::OPERATORS,
+    attention::grouped::OPERATORS,
+    attention::multi_head::OPERATORS,
+    attention::packed::OPERATORS,
+    attention::rotary::OPERATORS,
+    attention::standard::OPERATORS,
     movement::blocks::OPERATORS,
     movement::concat::OPERATORS,
     movement::copy::OPERATORS,
@@ -108,11 +115,13 @@ static TABLES: &[&[&'static dyn Operator]] = &[
     movement::split::OPERATORS,
     movement::transpose::OPERATORS,
     normalization::batch::OPERATORS,
+    normalization::embedding::OPERATORS,
     normalization::instance::OPERATORS,
     normalization::layer::OPERATORS,
     normalization::local::OPERATORS,
     normalization::lp::OPERATORS,
     normalization::mean_variance::OPERATORS,
+    normalization::skip::OPERATORS,
     product::einsum::OPERATORS,
     product::gemm::OPERATORS,
     product::matmul::OPERATORS,

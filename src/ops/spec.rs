@@ -7,6 +7,9 @@ use super::NodeView;
 /// The newest version of ONNX's operator set whose changes are accounted for here.
 pub const NEWEST_OPSET: i64 = 26;
 
+/// The domain of the operators that ONNX Runtime adds to those of ONNX.
+pub const MICROSOFT: &str = "com.microsoft";
+
 /// The nodes that an operator understands.
 #[derive(Debug)]
 pub struct Spec {
@@ -32,6 +35,15 @@ impl Spec {
         attributes: &'static [&'static str],
     ) -> Self {
         Self { op_type, domain: "", versions: 1..=NEWEST_OPSET, inputs, outputs: 1..=1, attributes }
+    }
+
+    /// An operator of ONNX Runtime's own domain, which has one version, with one output.
+    pub const fn microsoft(
+        op_type: &'static str,
+        inputs: RangeInclusive<usize>,
+        attributes: &'static [&'static str],
+    ) -> Self {
+        Self { op_type, domain: MICROSOFT, versions: 1..=1, inputs, outputs: 1..=1, attributes }
     }
 
     /// The same for a range of operator set versions.

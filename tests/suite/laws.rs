@@ -6,7 +6,7 @@ use safe_onnx::cost::CostModel;
 use safe_onnx::deps::{Exactness, Groups, analyze};
 use safe_onnx::engine::{Engine, LoadOptions};
 use safe_onnx::ir::{DeclaredDim, Model, NodeSpec, ValueId};
-use safe_onnx::ops::{self, Example, ExampleInput};
+use safe_onnx::ops::{self, Example, ExampleInput, MICROSOFT};
 use safe_onnx::shrink::{mask, prepare, shrink};
 use safe_onnx::tensor::{DType, Random, Tensor};
 use safe_onnx::trace::{InputShapes, trace};
@@ -26,6 +26,7 @@ fn fixed(dims: &[usize]) -> Vec<DeclaredDim> {
 /// The node of an example alone: every float input an initializer. Returns the inputs that vary.
 fn alone(example: &Example, random: &mut Random) -> (Model, Vec<ValueId>) {
     let mut model = Model::empty("example", example.opset);
+    model.import(example.domain, 1);
     let mut varying = Vec::new();
     let inputs: Vec<Option<ValueId>> = example
         .inputs
@@ -62,14 +63,18 @@ fn alone(example: &Example, random: &mut Random) -> (Model, Vec<ValueId>) {
 
 fn describe(example: &Example) -> String {
     let names: Vec<&str> = example.attributes.names().collect();
-    format!("{} opset {} {names:?} {:?}", example.op_type, example.opset, example.inputs)
+    let dot = if example.domain.is_empty() { "" } else { "." };
+    let (domain, op_type) = (example.domain, example.op_type);
+    format!("{domain}{dot}{op_type} opset {} {names:?} {:?}", example.opset, example.inputs)
 }
 
 fn all_examples() -> Vec<Example> {
     let only = std::env::var("SAFE_ONNX_OPERATOR").ok();
     ops::all()
         .flat_map(ops::Operator::examples)
-        .filter(|example| only.as_deref().is_none_or(|only| only == example.op_type))
+        .filter(|example| {
+            only.as_deref().is_none_or(|only| only.split(',').any(|only| only == example.op_type))
+        })
         .collect()
 }
 
@@ -96,15 +101,29 @@ type Applies = fn(&Example) -> bool;
 /// Examples that tract does not run, or computes otherwise than ONNX defines them: operator, which of its examples,
 /// and what tract does.
 const TRACT_EXCEPTIONS: &[(&str, Applies, &str)] = &[
+    ("Attention", |example| example.domain == MICROSOFT, "ONNX's operator of that name is taken for it"),
+    ("Attention", |example| example.attributes.has("softcap"), "it is refused"),
+    ("Attention", |example| example.outputs > 3, "the scores are no output"),
+    ("Attention", takes_booleans, "a mask of booleans gives another result"),
     ("BatchNormalization", |example| example.outputs > 1, "there is no training mode"),
     ("Celu", |_| true, "alpha is not taken out of the exponent"),
     ("Einsum", |example| equation(example).contains('.'), "`...` is understood otherwise"),
+    ("EmbedLayerNormalization", |_| true, "the operator is not there"),
+    ("FusedMatMul", |_| true, "the operator is not there"),
     ("GlobalLpPool", |_| true, "the sum is divided by the number of elements"),
+    ("GroupQueryAttention", |example| example.inputs[1] == ExampleInput::Absent, "packed inputs are refused"),
     ("LpPool", |_| true, "the operator is not there"),
     ("MatMul", |example| example.inputs.iter().all(is_vector), "a product of two vectors is refused"),
+    (
+        "MultiHeadAttention",
+        |_| true,
+        "biases, masks, keys apart in heads and values of another width are refused",
+    ),
     ("Pad", |example| example.attributes.string("mode") == Some("wrap"), "the mode is refused"),
     ("Pad", takes_negative_ints, "negative counts panic"),
     ("ReverseSequence", |_| true, "the operator is not there"),
+    ("SkipLayerNormalization", |example| example.inputs.contains(&ExampleInput::Absent), "it panics"),
+    ("SkipSimplifiedLayerNormalization", |example| example.inputs.len() > 3, "the bias is left out"),
     ("Squeeze", |example| example.opset < 13 && !example.attributes.has("axes"), "the axes are demanded"),
     ("Upsample", |_| true, "the operator is not there"),
     ("GRU", is_special, "the attributes are not read"),
@@ -131,6 +150,11 @@ fn equation(example: &Example) -> &str {
 
 fn is_vector(input: &ExampleInput) -> bool {
     matches!(input, ExampleInput::Computed(dims) | ExampleInput::Weight(dims) if dims.len() == 1)
+}
+
+fn takes_booleans(example: &Example) -> bool {
+    let boolean = |input: &ExampleInput| matches!(input, ExampleInput::Constant(tensor) if tensor.dtype() == DType::Bool);
+    example.inputs.iter().any(boolean)
 }
 
 fn takes_negative_ints(example: &Example) -> bool {
@@ -295,6 +319,7 @@ fn check_gradient(example: &Example, random: &mut Random) -> Result<(), String> 
 /// Returns the float inputs that nodes compute or that are weights.
 fn sandwiched(example: &Example, random: &mut Random) -> (Model, Vec<Option<ValueId>>) {
     let mut model = Model::empty("example", example.opset);
+    model.import(example.domain, 1);
     let graph = &mut model.graph;
     let mut computed = Vec::new();
     let inputs: Vec<Option<ValueId>> = example

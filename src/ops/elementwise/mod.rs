@@ -1,6 +1,7 @@
 //! Operators that compute each element of their result from the elements at the same place.
 
 pub(super) mod binary;
+pub(super) mod fused;
 pub(super) mod unary;
 
 use super::{Axis, Coupling, NodeView, Unsupported};
@@ -15,7 +16,21 @@ pub(super) fn couple_broadcast(
     operands: &[usize],
     zero: impl Fn(&[bool]) -> bool,
 ) -> Result<(), Unsupported> {
+    for (axis, coupled) in broadcast_axes(node, slots, operands, zero)?.into_iter().enumerate() {
+        slots.set(0, axis, coupled);
+    }
+    Ok(())
+}
+
+/// The same, but returns the axes of the result, which has the dimensions of output 0, instead of setting them.
+pub(super) fn broadcast_axes(
+    node: &NodeView<'_>,
+    slots: &mut dyn Coupling,
+    operands: &[usize],
+    zero: impl Fn(&[bool]) -> bool,
+) -> Result<Vec<Axis>, Unsupported> {
     let result = node.y(0)?;
+    let mut axes = Vec::with_capacity(result.rank());
     for axis in 0..result.rank() {
         let mut coupled: Option<Axis> = None;
         let mut zeros = vec![false; operands.len()];
@@ -40,9 +55,10 @@ pub(super) fn couple_broadcast(
                 }
             }
         }
-        if let Some(coupled) = coupled {
-            slots.set(0, axis, coupled.with_zero(zero(&zeros)));
-        }
+        axes.push(match coupled {
+            Some(coupled) => coupled.with_zero(zero(&zeros)),
+            None => Axis::fixed(result.dims()[axis]),
+        });
     }
-    Ok(())
+    Ok(axes)
 }

@@ -371,20 +371,30 @@ fn mish(_: &NodeView<'_>, tape: &mut Tape<'_>, x: ValueId, _: ValueId, dy: Value
 }
 
 fn swish(node: &NodeView<'_>, tape: &mut Tape<'_>, x: ValueId, y: ValueId, dy: ValueId) -> ValueId {
-    // y = x s with s = sigmoid(alpha x): s + alpha y (1 - s).
-    let alpha = f64::from(node.float("alpha", 1.0));
+    let slope = swish_slope(tape, x, y, f64::from(node.float("alpha", 1.0)));
+    tape.mul(dy, slope)
+}
+
+/// The derivative of `y = x * sigmoid(alpha * x)`.
+pub(super) fn swish_slope(tape: &mut Tape<'_>, x: ValueId, y: ValueId, alpha: f64) -> ValueId {
+    // With s = sigmoid(alpha x): s + alpha y (1 - s).
     let scaled = tape.scale(x, alpha);
     let s = tape.op("Sigmoid", &[scaled]);
     let one = tape.scalar(1.0);
     let rest = tape.sub(one, s);
     let bend = tape.mul(y, rest);
     let bend = tape.scale(bend, alpha);
-    let slope = tape.add(s, bend);
-    tape.mul(dy, slope)
+    tape.add(s, bend)
 }
 
 fn gelu(node: &NodeView<'_>, tape: &mut Tape<'_>, x: ValueId, _: ValueId, dy: ValueId) -> ValueId {
-    let slope = if node.string("approximate", "none") == "tanh" {
+    let slope = gelu_slope(tape, x, node.string("approximate", "none") == "tanh");
+    tape.mul(dy, slope)
+}
+
+/// The derivative of `x * Phi(x)`, or of its approximation by a hyperbolic tangent.
+pub(super) fn gelu_slope(tape: &mut Tape<'_>, x: ValueId, approximate: bool) -> ValueId {
+    if approximate {
         // y = x (1 + t) / 2 with t = tanh(k (x + c x^3)): (1 + t) / 2 + x (1 - t^2) k (1 + 3 c x^2) / 2.
         let (k, c) = ((2.0 / std::f64::consts::PI).sqrt(), 0.044_715);
         let square = tape.mul(x, x);
@@ -413,8 +423,7 @@ fn gelu(node: &NodeView<'_>, tape: &mut Tape<'_>, x: ValueId, _: ValueId, dy: Va
         let density = gauss(tape, x, 0.5, 1.0 / std::f64::consts::TAU.sqrt());
         let bend = tape.mul(x, density);
         tape.add(phi, bend)
-    };
-    tape.mul(dy, slope)
+    }
 }
 
 /// `factor * exp(-rate * x^2)`.

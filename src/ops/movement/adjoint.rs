@@ -57,7 +57,7 @@ pub(super) fn shape_vector(tape: &mut Tape<'_>, sizes: &[Size]) -> ValueId {
 }
 
 /// The size of axis `axis` of `value` as an integer vector of one entry.
-pub(super) fn dim_of(tape: &mut Tape<'_>, value: ValueId, axis: usize) -> ValueId {
+pub(in crate::ops) fn dim_of(tape: &mut Tape<'_>, value: ValueId, axis: usize) -> ValueId {
     let shape = tape.op("Shape", &[value]);
     tape.slice(shape, &[0], &[axis as i64], &[axis as i64 + 1], &[1])
 }
@@ -177,14 +177,20 @@ pub(super) fn put_back(
 }
 
 /// The indices of `x` from `start` to `end`, each a vector of one entry, along axis `axis`.
-pub(super) fn cut_out(tape: &mut Tape<'_>, x: ValueId, axis: usize, start: ValueId, end: ValueId) -> ValueId {
+pub(in crate::ops) fn cut_out(
+    tape: &mut Tape<'_>,
+    x: ValueId,
+    axis: usize,
+    start: ValueId,
+    end: ValueId,
+) -> ValueId {
     let axes = tape.ints(&[axis as i64]);
     tape.node(NodeSpec::new("Slice", &[x, start, end, axes]))
 }
 
 /// Puts zeros around `part` along axis `axis`: as many as `x` has indices in front of `around[0]` and from
 /// `around[1]` on. Nothing where `part` begins or ends with `x`. Needs version 10.
-pub(super) fn surround(
+pub(in crate::ops) fn surround(
     tape: &mut Tape<'_>,
     x: ValueId,
     part: ValueId,

@@ -9,8 +9,8 @@ use super::adjoint::{AxisMap, Size, dim_of, reshape, scatter_add, size, surround
 use super::{Movement, new_places, part, pin_inputs, set};
 use crate::ir::{NodeSpec, ValueId};
 use crate::ops::node::axis_index;
-use crate::ops::{Coupling, Cut, Example, NodeEdit, NodeView, Operator, Spec, Tape, Unsupported};
-use crate::tensor::Tensor;
+use crate::ops::{Coupling, Cut, Example, NodeEdit, NodeView, Operand, Operator, Spec, Tape, Unsupported};
+use crate::tensor::{DType, Tensor};
 
 pub(in crate::ops) static OPERATORS: &[&dyn Operator] =
     &[&Movement::new(Spec::onnx("Gather", 2..=2, &["axis"]), couple, gradient, examples).resized_by(resize)];
@@ -116,7 +116,10 @@ fn gradient(node: &NodeView<'_>, tape: &mut Tape<'_>) -> Result<(), Unsupported>
                 let whole = tape.x(0)?;
                 surround(tape, whole, part, axis, [start, end])
             }
-            _ => add_rows(node, tape, dy, axis)?,
+            _ => {
+                let (value, taken) = (tape.x(0)?, tape.x(1)?);
+                add_rows(tape, &Gathered { table: x, value, indices: node.x(1)?, taken }, dy, axis)?
+            }
         },
     };
     tape.give(0, grad);
@@ -153,15 +156,26 @@ fn put_back(
 /// From how many elements on a one-hot matrix is more work than adding rows.
 const MOST_ONE_HOT: usize = 1 << 20;
 
+/// What indices were taken of.
+pub(in crate::ops) struct Gathered<'a> {
+    /// The table.
+    pub(in crate::ops) table: &'a Operand<'a>,
+    /// Its value.
+    pub(in crate::ops) value: ValueId,
+    /// The indices.
+    pub(in crate::ops) indices: &'a Operand<'a>,
+    /// Their value.
+    pub(in crate::ops) taken: ValueId,
+}
+
 /// The gradient for indices that the model computes: rows of `dy` are added up by index.
-fn add_rows(
-    node: &NodeView<'_>,
+pub(in crate::ops) fn add_rows(
     tape: &mut Tape<'_>,
+    gathered: &Gathered<'_>,
     dy: ValueId,
     axis: usize,
 ) -> Result<ValueId, Unsupported> {
-    let (x, indices) = (node.x(0)?, node.x(1)?);
-    let (value, taken) = (tape.x(0)?, tape.x(1)?);
+    let &Gathered { table: x, value, indices, taken } = gathered;
     let width = indices.rank();
     // Bring what belongs to the indices to the front, and the gathered axis of x likewise.
     let front: Vec<usize> =
@@ -170,6 +184,8 @@ fn add_rows(
     let order: Vec<usize> = std::iter::once(axis).chain((0..x.rank()).filter(|&from| from != axis)).collect();
     let sizes: Vec<Size> = order.iter().map(|&from| size(x, value, from)).collect();
     let small = !x.any_varies() && indices.count().saturating_mul(x.dims()[axis]) <= MOST_ONE_HOT;
+    // Runtimes want one type for indices and sizes, and ids are often 32 bits wide.
+    let taken = if indices.dtype() == DType::I64 { taken } else { tape.cast(taken, DType::I64) };
     let table = if small || tape.opset() < 16 {
         let rows = tape.node(NodeSpec::new("Flatten", &[rows]).attribute("axis", width as i64));
         let flat = tape.reshape(taken, &[-1]);
@@ -184,7 +200,6 @@ fn add_rows(
         reshape(tape, sums, &sizes)
     } else {
         let column = tape.unsqueeze(taken, &[width]);
-        let column = tape.cast(column, crate::tensor::DType::I64);
         scatter_add(tape, &sizes, column, rows)?
     };
     let mut back = vec![0; x.rank()];

@@ -4,7 +4,7 @@
 //! Always true here: the slots of a result are slots of the inputs, re-arranged at index level, or fresh ones for
 //! elements that the operator makes up. An axis that cannot be followed is pinned; the others pass on.
 
-mod adjoint;
+pub(super) mod adjoint;
 pub(super) mod blocks;
 pub(super) mod concat;
 pub(super) mod copy;

@@ -1,12 +1,13 @@
-//! `LayerNormalization` and `RMSNormalization`: every row over the axes from `axis` on.
+//! `LayerNormalization`, `RMSNormalization` and `SimplifiedLayerNormalization`: every row over the axes from `axis` on.
 //!
 //! Specification: <https://onnx.ai/onnx/operators/onnx__LayerNormalization.html> (since version 17) and
-//! <https://onnx.ai/onnx/operators/onnx__RMSNormalization.html> (since version 23).
+//! <https://onnx.ai/onnx/operators/onnx__RMSNormalization.html> (since version 23). The last is RMSNormalization as
+//! ONNX Runtime adds it to ONNX's own domain, in every version.
 
-use super::Standardised;
+use super::rows::Rows;
 use crate::ops::node::axis_index;
 use crate::ops::{
-    Coupling, Cut, Example, NEWEST_OPSET, NodeEdit, NodeView, Operator, Spec, Tape, Unsupported,
+    Axis, Coupling, Cut, Example, NEWEST_OPSET, NodeEdit, NodeView, Operator, Spec, Tape, Unsupported,
 };
 
 struct LayerNormalization {
@@ -27,11 +28,12 @@ pub(in crate::ops) static OPERATORS: &[&dyn Operator] = &[
             .versions(23..=NEWEST_OPSET),
         with_mean: false,
     },
+    &LayerNormalization {
+        spec: Spec::onnx("SimplifiedLayerNormalization", 2..=2, &["axis", "epsilon", "stash_type"])
+            .outputs(1..=2),
+        with_mean: false,
+    },
 ];
-
-fn first_axis(node: &NodeView<'_>) -> Result<usize, Unsupported> {
-    axis_index(node.int("axis", -1), node.x(0)?.rank())
-}
 
 impl Operator for LayerNormalization {
     fn spec(&self) -> &Spec {
@@ -39,65 +41,22 @@ impl Operator for LayerNormalization {
     }
 
     fn couple(&self, node: &NodeView<'_>, slots: &mut dyn Coupling) -> Result<(), Unsupported> {
-        let first = first_axis(node)?;
-        let rank = node.x(0)?.rank();
-        let has_bias = node.input(2).is_some();
-        for axis in 0..first {
-            let own = slots.input(0, axis);
-            slots.set(0, axis, own.with_zero(own.zero() && !has_bias));
+        let rows = self.rows(node)?;
+        let own: Vec<Axis> = (0..node.x(0)?.rank()).map(|axis| slots.input(0, axis)).collect();
+        for (axis, own) in own.iter().enumerate().take(rows.first) {
             for output in 1..node.output_count() {
                 slots.set(output, axis, own.with_zero(false));
             }
         }
-        for axis in first..rank {
-            let own = slots.input(0, axis);
-            let mut coupled = own.clone();
-            // Only where scale and bias both have the axis are masked elements zero.
-            let mut zero = true;
-            for input in 1..node.input_count() {
-                let vector = node.x(input)?;
-                let place = (axis + vector.rank()).checked_sub(rank);
-                match place.filter(|&place| vector.dims()[place] == own.len()) {
-                    Some(place) => {
-                        let other = slots.input(input, place);
-                        slots.tie(&own, &other);
-                        zero &= other.zero();
-                        if coupled.is_fixed() {
-                            coupled = other;
-                        }
-                    }
-                    None => zero = false,
-                }
-            }
-            if !coupled.is_fixed() {
-                slots.approximate(&coupled, "the statistics of a row are taken over the axis");
-            }
-            slots.set(0, axis, coupled.with_zero(zero));
-        }
-        Ok(())
+        rows.couple(node, slots, &own)
     }
 
     fn gradient(&self, node: &NodeView<'_>, tape: &mut Tape<'_>) -> Result<(), Unsupported> {
         if tape.dy(1).is_some() || tape.dy(2).is_some() {
             return Err(Unsupported::new("the loss depends on the statistics"));
         }
-        let dy = tape.dy0()?;
-        if tape.wants(2) {
-            tape.give_unbroadcast(node, 2, dy)?;
-        }
-        if !tape.wants(0) && !tape.wants(1) {
-            return Ok(());
-        }
-        let standard = self.standardised(node, tape)?;
-        let value = standard.value(tape);
-        if tape.wants(1) {
-            let product = tape.mul(dy, value);
-            tape.give_unbroadcast(node, 1, product)?;
-        }
-        if tape.wants(0) {
-            let scale = tape.x(1)?;
-            let grad = tape.mul(dy, scale);
-            let grad = standard.gradient(tape, value, grad, self.with_mean);
+        let (dy, wanted) = (tape.dy0()?, tape.wants(0));
+        if let Some(grad) = self.rows(node)?.gradient(node, tape, dy, |tape| tape.x(0), wanted)? {
             tape.give(0, grad);
         }
         Ok(())
@@ -112,7 +71,7 @@ impl Operator for LayerNormalization {
     }
 
     fn examples(&self) -> Vec<Example> {
-        let opset = *self.spec.versions.start();
+        let opset = (*self.spec.versions.start()).max(17);
         let case = || Example::new(self.spec.op_type).opset(opset);
         let mut examples = vec![
             case().computed(&[2, 3, 6]).weight(&[6]).prunable(0, 1),
@@ -136,13 +95,13 @@ impl Operator for LayerNormalization {
 }
 
 impl LayerNormalization {
-    fn standardised(&self, node: &NodeView<'_>, tape: &mut Tape<'_>) -> Result<Standardised, Unsupported> {
-        let axes: Vec<usize> = (first_axis(node)?..node.x(0)?.rank()).collect();
-        let (x, epsilon) = (tape.x(0)?, node.float("epsilon", 1e-5));
-        Ok(if self.with_mean {
-            Standardised::new(tape, x, axes, epsilon)
-        } else {
-            Standardised::of_centred(tape, x, axes, epsilon)
+    fn rows(&self, node: &NodeView<'_>) -> Result<Rows, Unsupported> {
+        Ok(Rows {
+            first: axis_index(node.int("axis", -1), node.x(0)?.rank())?,
+            with_mean: self.with_mean,
+            epsilon: node.float("epsilon", 1e-5),
+            scale: 1,
+            bias: node.input(2).map(|_| 2),
         })
     }
 }

@@ -1,11 +1,14 @@
 //! Operators that shift and scale a tensor by its own statistics or by stored ones.
 
 pub(super) mod batch;
+pub(super) mod embedding;
 pub(super) mod instance;
 pub(super) mod layer;
 pub(super) mod local;
 pub(super) mod lp;
 pub(super) mod mean_variance;
+mod rows;
+pub(super) mod skip;
 
 use super::{Axis, Coupling, NodeView, Tape, Unsupported};
 use crate::ir::ValueId;
