@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::budget::{Budget, Selection};
-use super::objective::{self, Objective};
+use super::objective::Objective;
 use super::samples::Samples;
 use super::settings::Settings;
 use super::structure::Structure;
@@ -205,7 +205,7 @@ impl Fit<'_> {
                 input
                     .or_else(target)
                     .or_else(teacher)
-                    .or_else(|| objective::term_weight(wanted, done))
+                    .or_else(|| self.objective.term_weight(wanted, done))
                     .ok_or_else(|| CompressError::Loss(format!("nothing is given for its input `{wanted}`")))
             })
             .collect()

@@ -13,6 +13,8 @@ const TEMPERATURE: f64 = 3.0;
 /// evenly in between. The teacher helps a model that has just been cut, and holds back one that has caught up with it
 /// (Clark et al., arXiv 1907.04829, call it teacher annealing).
 const LABELS: [f64; 2] = [0.5, 1.0];
+/// With fewer samples than this the teacher, who may have seen more, keeps its weight.
+const MANY_SAMPLES: usize = 20_000;
 /// The inputs of a training graph that weigh the two.
 const WEIGHTS: [&str; 2] = ["weight:labels", "weight:teacher"];
 
@@ -26,16 +28,21 @@ pub(super) struct Objective {
     pub(super) class_axis: Option<usize>,
     /// Whether the dense model's outputs are needed.
     pub(super) teacher: bool,
+    /// Weight of the labels beside a teacher, at the first step and at the last.
+    pub(super) labels: [f64; 2],
     /// In words.
     pub(super) text: String,
 }
 
-/// The value of the input `name` of a training graph if it is the weight of a term, once the share `done` of all steps
-/// is done.
-pub(super) fn term_weight(name: &str, done: f64) -> Option<Tensor> {
-    let labels = LABELS[0] + (LABELS[1] - LABELS[0]) * done;
-    let place = WEIGHTS.iter().position(|weight| *weight == name)?;
-    Some(Tensor::scalar([labels, 1.0 - labels][place] as f32))
+impl Objective {
+    /// The value of the input `name` of a training graph if it is the weight of a term, once the share `done` of all
+    /// steps is done.
+    pub(super) fn term_weight(&self, name: &str, done: f64) -> Option<Tensor> {
+        let [first, last] = self.labels;
+        let labels = first + (last - first) * done;
+        let place = WEIGHTS.iter().position(|weight| *weight == name)?;
+        Some(Tensor::scalar([labels, 1.0 - labels][place] as f32))
+    }
 }
 
 /// The inputs of a model as data must provide them.
@@ -102,12 +109,14 @@ pub(super) fn holds_probabilities(tensor: &Tensor, axis: usize) -> bool {
         })
 }
 
-/// Chooses the loss. `target` is the type of the data's targets, `outputs` what the dense model gives.
+/// Chooses the loss. `target` is the type of the data's targets, of which there are so many `samples`; `outputs` is
+/// what the dense model gives.
 pub(super) fn choose(
     graph: &Graph,
     trace: &Trace,
     choice: LossChoice,
     target: Option<DType>,
+    samples: usize,
     outputs: &[Tensor],
 ) -> Result<Objective, CompressError> {
     let Some((output, _, dims)) = main_output(graph, trace) else {
@@ -116,6 +125,7 @@ pub(super) fn choose(
     let axis =
         class_axis(dims.len(), None).ok().filter(|&axis| dims[axis].is_some_and(|classes| classes > 1));
     let labels = target == Some(DType::I64);
+    let share = if samples < MANY_SAMPLES { [LABELS[0]; 2] } else { LABELS };
     let missing = |what: &str| CompressError::Loss(format!("it needs {what}, which the data do not hold"));
     let probabilities =
         axis.is_some_and(|axis| outputs.get(output).is_some_and(|y| holds_probabilities(y, axis)));
@@ -147,8 +157,9 @@ pub(super) fn choose(
             WEIGHTS.into_iter().map(given).zip([cross_entropy(axis), distill(axis)]).collect(),
             true,
             format!(
-                "cross-entropy{logits}, of weight {} rising to {}, and for the rest distillation from the dense model",
-                LABELS[0], LABELS[1]
+                "cross-entropy{logits} with weight {} at first and {} at last, distillation from the dense model for \
+                 the rest",
+                share[0], share[1]
             ),
         ),
         (LossChoice::Auto, _) if target.is_some_and(DType::is_float) => {
@@ -163,5 +174,12 @@ pub(super) fn choose(
             (all_squared(), true, "squared distance to the dense model's outputs".to_owned())
         }
     };
-    Ok(Objective { loss: Loss { terms }, output, class_axis: axis.filter(|_| labels), teacher, text })
+    Ok(Objective {
+        loss: Loss { terms },
+        output,
+        class_axis: axis.filter(|_| labels),
+        teacher,
+        labels: share,
+        text,
+    })
 }

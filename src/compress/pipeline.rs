@@ -179,6 +179,7 @@ impl Run<'_> {
         let mut about = Circumstances {
             samples: samples.per_epoch(32),
             real_data: samples.is_real(),
+            params: trainable.iter().filter_map(|&id| graph.value(id).initializer()).map(|w| w.count()).sum(),
             batch_normalised,
             fixed_batch: (!structure.trace.free_batch).then_some(structure.trace.samples),
             sparsifies: plan.method == Method::Safe,
@@ -209,7 +210,9 @@ impl Run<'_> {
         let target = train.filter(|data| data.has_target()).and_then(Dataset::target_dtype);
         if settings.epochs == 0 {
             let objective = target
-                .map(|_| objective::choose(graph, &structure.trace, plan.loss, target, &outputs))
+                .map(|_| {
+                    objective::choose(graph, &structure.trace, plan.loss, target, about.samples, &outputs)
+                })
                 .transpose()?;
             let survivors = structure.groups.survivors(&structure.analysis, &first.removed);
             let small = shrink(&structure.prepared, &structure.trace.facts, &survivors)?;
@@ -222,7 +225,8 @@ impl Run<'_> {
                 samples,
             });
         }
-        let objective = objective::choose(graph, &structure.trace, plan.loss, target, &outputs)?;
+        let objective =
+            objective::choose(graph, &structure.trace, plan.loss, target, about.samples, &outputs)?;
         observer.event(Event::Note(format!("loss: {}", objective.text)));
         observer.event(Event::Note(format!(
             "{} epochs of {} samples in batches of {}; {}",
