@@ -168,9 +168,12 @@ impl Run<'_> {
                 Samples::Data(data.clone())
             }
             None => {
-                let note =
-                    "no data were given: accuracy is not measured, and weights are trained on made-up inputs";
-                notes.push(note.to_owned());
+                let trained = if plan.training.epochs == Some(0) {
+                    ""
+                } else {
+                    ", and weights are trained on made-up inputs"
+                };
+                notes.push(format!("no data were given: accuracy is not measured{trained}"));
                 Samples::synthetic(self.engine, &plan.load, structure, plan.seed)?
             }
         };

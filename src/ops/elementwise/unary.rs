@@ -84,7 +84,7 @@ pub(in crate::ops) static OPERATORS: &[&dyn Operator] = &[
     &Unary::new("Cosh", &[], AtZero::Finite, cosh, || one("Cosh", -2.0, 2.0)),
     &Unary::new("Asinh", &[], AtZero::Zero, asinh, || one("Asinh", -2.0, 2.0)),
     &Unary::new("Acosh", &[], AtZero::Infinite, acosh, || {
-        vec![Example::new("Acosh").computed(&[2, 6]).range(1.5, 3.0)]
+        vec![Example::new("Acosh").weight(&[2, 6]).range(1.5, 3.0)]
     }),
     &Unary::new("Atanh", &[], AtZero::Zero, atanh, || one("Atanh", -0.8, 0.8)),
     &Unary {

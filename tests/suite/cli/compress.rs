@@ -215,7 +215,7 @@ fn limits_are_kept() {
             .collect::<Vec<_>>()
     };
     // Four heads of 16.
-    run(&["--heads", "whole", "--only", "attn", "--target", "macs=0.85"]);
+    run(&["--heads", "whole", "--only", "attn", "--target", "macs=0.83"]);
     let cut = attention("q");
     assert!(cut.iter().any(|own| !own.is_empty()), "{cut:?}");
     for own in cut {
@@ -237,11 +237,11 @@ fn limits_are_kept() {
             assert_eq!(every, own, "{part}");
         }
     }
-    run(&["--exclude", "attn", "--keep", r"blocks\.1.*=0.75", "--min-width", "40", "--target", "macs=0.75"]);
+    run(&["--exclude", "attn", "--keep", r"blocks\.1.*=0.75", "--min-width", "40", "--target", "macs=0.8"]);
     assert!(attention("q").iter().all(Vec::is_empty));
     let cut = hidden(folder.path());
     assert!(cut[1].len() <= 32 && cut.iter().all(|own| own.len() <= 88), "{cut:?}");
-    assert!(cut.iter().map(Vec::len).sum::<usize>() > 100, "{cut:?}");
+    assert!(cut.iter().map(Vec::len).sum::<usize>() > 60, "{cut:?}");
 }
 
 #[test]
