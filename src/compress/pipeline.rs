@@ -182,7 +182,11 @@ impl Run<'_> {
         let mut about = Circumstances {
             samples: samples.per_epoch(32),
             real_data: samples.is_real(),
-            params: trainable.iter().filter_map(|&id| graph.value(id).initializer()).map(|w| w.count()).sum(),
+            params: trainable
+                .iter()
+                .filter_map(|&id| graph.value(id).initializer())
+                .map(crate::ir::Initializer::count)
+                .sum(),
             batch_normalised,
             fixed_batch: (!structure.trace.free_batch).then_some(structure.trace.samples),
             sparsifies: plan.method == Method::Safe,
