@@ -29,7 +29,7 @@ mod softmax;
 pub use coupling::{Axis, Coupling, Slot};
 pub use cut::{Cut, Entry, NodeEdit, Replacement, ReplacementInput};
 pub use example::{Example, ExampleInput};
-pub use movement::source::separate_fillings;
+pub use movement::source::{separate_fillings, store_fillings};
 pub use node::{NodeView, Operand};
 pub use quantization::{Quantization, quantized_initializers};
 pub use spec::{MICROSOFT, NEWEST_OPSET, Spec};

@@ -1,7 +1,7 @@
 //! The form of a graph on which the analysis works.
 
 use crate::ir::{Graph, Model, ValueId, constants_to_initializers, drop_unused};
-use crate::ops::separate_fillings;
+use crate::ops::{separate_fillings, store_fillings};
 use crate::tensor::DType;
 
 /// A model in which all constants are initializers and every vector and every filled tensor has one reader, and how
@@ -20,7 +20,9 @@ pub struct Prepared {
 /// treat each use differently, so each gets its own. Matrices are shared on purpose and stay shared.
 pub fn prepare(mut model: Model) -> Prepared {
     let graph = &mut model.graph;
+    let stored = graph.initializers().count();
     constants_to_initializers(graph);
+    store_fillings(graph);
     let consumers = graph.consumers();
     let shared: Vec<ValueId> = graph
         .initializers()
@@ -43,6 +45,10 @@ pub fn prepare(mut model: Model) -> Prepared {
         }
     }
     let filled = separate_fillings(&mut model.graph);
+    if model.graph.initializers().count() > stored {
+        // Before this version every initializer had to be a graph input as well.
+        model.require_ir_version(4);
+    }
     Prepared { model, copies, filled }
 }
 

@@ -7,10 +7,10 @@
 //! impossible.
 
 use super::{Movement, no_gradient, pin_inputs, set};
-use crate::ir::{Graph, NodeId, NodeSpec, ValueId};
+use crate::ir::{Graph, Initializer, Node, NodeId, NodeSpec, ValueId};
 use crate::ops::cut::Entry;
 use crate::ops::{Coupling, Cut, Example, NEWEST_OPSET, NodeEdit, NodeView, Operator, Spec, Unsupported};
-use crate::tensor::DType;
+use crate::tensor::{DType, Tensor};
 
 pub(in crate::ops) static OPERATORS: &[&dyn Operator] = &[
     &Movement::new(
@@ -75,6 +75,49 @@ fn couple_filled(node: &NodeView<'_>, slots: &mut dyn Coupling) -> Result<(), Un
         set(node, slots, 0, axis, made)?;
     }
     Ok(())
+}
+
+/// The largest tensor, in elements, that is stored in place of a filling.
+const LARGEST_FILLING: usize = 1 << 28;
+
+/// Stores what `ConstantOfShape` nodes fill with a number other than 0, in a graph that stores no matrix: such a file
+/// leaves its weights out, and what is not stored cannot be cut by its values. Ensures that no value changes.
+pub fn store_fillings(graph: &mut Graph) {
+    let is_matrix = |tensor: &Initializer| {
+        tensor.dtype().is_some_and(DType::is_float)
+            && tensor.dims().iter().filter(|&&dim| dim > 1).count() > 1
+    };
+    if graph.initializers().any(|(_, tensor)| is_matrix(tensor)) {
+        return;
+    }
+    let found: Vec<(NodeId, ValueId, Tensor)> = graph
+        .nodes()
+        .filter_map(|(id, node)| filling(graph, node).map(|(value, tensor)| (id, value, tensor)))
+        .collect();
+    let mut stored: Vec<NodeId> = Vec::with_capacity(found.len());
+    for (node, value, tensor) in found {
+        graph.set_initializer(value, &tensor);
+        stored.push(node);
+    }
+    stored.sort_unstable();
+    graph.retain_nodes(|id, _| stored.binary_search(&id).is_err());
+}
+
+/// The output of a `ConstantOfShape` with constant dimensions and a float other than 0, and what it holds.
+fn filling(graph: &Graph, node: &Node) -> Option<(ValueId, Tensor)> {
+    if node.op_type != "ConstantOfShape" || !matches!(node.domain.as_str(), "" | "ai.onnx") {
+        return None;
+    }
+    let output =
+        node.outputs.first().copied().flatten().filter(|output| !graph.outputs().contains(output))?;
+    let dims =
+        graph.value(node.inputs.first().copied().flatten()?).initializer()?.tensor().ok()?.to_i64().ok()?;
+    let dims: Vec<usize> = dims.into_iter().map(|dim| usize::try_from(dim).ok()).collect::<Option<_>>()?;
+    let value = node.attributes.tensor("value")?.tensor().ok()?;
+    let number = value.to_f64().ok()?.first().copied().filter(|number| *number != 0.0)?;
+    let count = crate::tensor::checked_count(&dims).filter(|&count| count > 0 && count <= LARGEST_FILLING)?;
+    let filled = value.dtype().is_float().then(|| Tensor::new(dims, vec![number as f32; count]).ok())??;
+    Some((output, filled.cast_float(value.dtype())))
 }
 
 /// Gives every reader of what a `ConstantOfShape` makes a node of its own: exporters fill one tensor and take the
