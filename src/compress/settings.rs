@@ -69,7 +69,7 @@ impl Settings {
         let momentum = given.momentum.unwrap_or(0.9);
         let (base, learning_rate, gain, name) = match optimizer {
             Optimizer::Sgd => {
-                let weight_decay = given.weight_decay.unwrap_or(5e-4);
+                let weight_decay = given.weight_decay.unwrap_or(1e-4);
                 let rate = given.learning_rate.unwrap_or(0.1 * (batch as f64 / 128.0).min(1.0));
                 let base = Base::Sgd { momentum, nesterov: true, weight_decay };
                 (base, rate, 1.0 / (1.0 - momentum).max(1e-3), "SGD with Nesterov momentum")
