@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::structure::Structure;
+use super::verify::prove;
 use super::{CompressError, CutPlan, Event, ModelPlan, Observer};
 use crate::cost::CostModel;
 use crate::engine::discover;
@@ -54,11 +55,7 @@ pub fn apply(plan: &ApplyPlan, observer: &mut dyn Observer) -> Result<ApplyRepor
         observer.event(Event::Stage("verifying: masked dense model against small model"));
         let masked = mask(&structure.prepared, &survivors)?;
         let inputs = [structure.trace.inputs.clone()];
-        let verified = crate::verify::compare(engine, &runtime.load, &masked, &small, &inputs, false)?;
-        if !crate::verify::holds(&verified) {
-            return Err(CompressError::Differs(verified));
-        }
-        Some(verified)
+        Some(prove(engine, &runtime.load, &masked, &small, &inputs, false)?)
     } else {
         None
     };

@@ -10,6 +10,7 @@ use super::objective::{self, Objective};
 use super::samples::Samples;
 use super::settings::{Circumstances, Settings};
 use super::structure::Structure;
+use super::verify::prove;
 use super::{CompressError, CutPlan, Event, Method, Observer, Plan, evaluate};
 
 use crate::cost::CostModel;
@@ -404,8 +405,7 @@ impl Run<'_> {
                     .map(|batch| names.clone().cloned().zip(batch.inputs).collect::<Vec<_>>()),
             );
         }
-        let verified = crate::verify::compare(self.engine, &self.plan.load, masked, small, &inputs, real)?;
-        if crate::verify::holds(&verified) { Ok(verified) } else { Err(CompressError::Differs(verified)) }
+        prove(self.engine, &self.plan.load, masked, small, &inputs, real)
     }
 
     /// Latency of one sample; nothing where a model does not run alone.

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
+use super::CompressError;
 use super::tool::{Runtime, ToolError, input_specs};
 use crate::data::synthetic::{self, SyntheticOptions};
 use crate::data::{DataOptions, InputSpec, Part, open};
-use crate::engine::discover;
+use crate::engine::{Engine, LoadOptions, discover};
 use crate::ir::Model;
-use crate::report::VerifyReport;
+use crate::report::{Verified, VerifyReport};
 use crate::tensor::Tensor;
 use crate::trace::{InputShapes, Probe};
 use crate::verify::{VerifyError, compare, holds};
@@ -39,6 +40,19 @@ const BATCH: usize = 16;
 const SEEDS: u64 = 4;
 
 type Inputs = Vec<(String, Tensor)>;
+
+/// Holds a small model against the masked one it was cut from; a difference is an error.
+pub(super) fn prove(
+    engine: &dyn Engine,
+    load: &LoadOptions,
+    masked: &Model,
+    small: &Model,
+    samples: &[Inputs],
+    real_data: bool,
+) -> Result<Verified, CompressError> {
+    let verified = compare(engine, load, masked, small, samples, real_data)?;
+    if holds(&verified) { Ok(verified) } else { Err(CompressError::Differs(verified)) }
+}
 
 /// Runs `verify`. The report says whether the difference is within the tolerance.
 ///

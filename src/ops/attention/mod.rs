@@ -76,6 +76,14 @@ fn products(node: &NodeView<'_>, hidden: usize, keys: usize) -> u64 {
     (samples * queries * keys * (hidden + result)) as u64
 }
 
+/// The same where queries and keys are inputs 0 and 1, and earlier keys come from the cache `past`.
+fn products_of_operands(node: &NodeView<'_>, past: usize) -> u64 {
+    match (node.input(0).and_then(extent), node.input(1).and_then(extent)) {
+        (Some([hidden, _]), Some([_, keys])) => products(node, hidden, keys + cached(node, past)),
+        _ => 0,
+    }
+}
+
 /// The width of an operand `[B, S, heads * width]` or `[B, heads, S, width]` over all heads, and its positions.
 fn extent(operand: &Operand<'_>) -> Option<[usize; 2]> {
     match *operand.dims() {

@@ -6,8 +6,8 @@
 
 use super::gradient::{Attention, Positions, apart, give_scores, later, together};
 use super::{
-    Heads, Operands, cached, couple_caches, couple_scores, extent, keep_scale, key_axes, left_of, pin_others,
-    products, query_axes, scale, set_result,
+    Heads, Operands, couple_caches, couple_scores, keep_scale, key_axes, left_of, pin_others,
+    products_of_operands, query_axes, scale, set_result,
 };
 use crate::ops::{
     Coupling, Cut, Example, NEWEST_OPSET, NodeEdit, NodeView, Operator, Spec, Tape, Unsupported,
@@ -146,10 +146,7 @@ impl Operator for Standard {
 
     /// The two products.
     fn macs(&self, node: &NodeView<'_>) -> u64 {
-        match (node.input(0).and_then(extent), node.input(1).and_then(extent)) {
-            (Some([hidden, _]), Some([_, keys])) => products(node, hidden, keys + cached(node, PAST[0])),
-            _ => 0,
-        }
+        products_of_operands(node, PAST[0])
     }
 
     fn resize(&self, node: &NodeView<'_>, cut: &Cut<'_>, edit: &mut NodeEdit) -> Result<(), Unsupported> {

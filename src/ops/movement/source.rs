@@ -77,6 +77,11 @@ fn couple_filled(node: &NodeView<'_>, slots: &mut dyn Coupling) -> Result<(), Un
     Ok(())
 }
 
+/// Whether the node is a `ConstantOfShape`.
+fn fills(node: &Node) -> bool {
+    node.op_type == "ConstantOfShape" && matches!(node.domain.as_str(), "" | "ai.onnx")
+}
+
 /// The largest tensor, in elements, that is stored in place of a filling.
 const LARGEST_FILLING: usize = 1 << 28;
 
@@ -105,7 +110,7 @@ pub fn store_fillings(graph: &mut Graph) {
 
 /// The output of a `ConstantOfShape` with constant dimensions and a float other than 0, and what it holds.
 fn filling(graph: &Graph, node: &Node) -> Option<(ValueId, Tensor)> {
-    if node.op_type != "ConstantOfShape" || !matches!(node.domain.as_str(), "" | "ai.onnx") {
+    if !fills(node) {
         return None;
     }
     let output =
@@ -127,9 +132,7 @@ pub fn separate_fillings(graph: &mut Graph) -> Vec<(ValueId, ValueId)> {
     let consumers = graph.consumers();
     let found: Vec<(NodeId, ValueId)> = graph
         .nodes()
-        .filter(|(_, node)| {
-            node.op_type == "ConstantOfShape" && matches!(node.domain.as_str(), "" | "ai.onnx")
-        })
+        .filter(|(_, node)| fills(node))
         .filter_map(|(id, node)| Some((id, node.outputs.first().copied().flatten()?)))
         .collect();
     let mut copies = Vec::new();
