@@ -4,12 +4,15 @@
 //! integers are fixed and which follow. Graph optimisation is off. This module knows no operator.
 
 mod inputs;
+mod watch;
+
+use watch::{SMALL, Seen, Watch};
 
 pub use inputs::{InputShapes, Probe, ShapeError, parse_shape};
 
 use thiserror::Error;
 
-use crate::engine::{Engine, EngineError, LoadOptions, load_model};
+use crate::engine::{Engine, EngineError, LoadOptions};
 use crate::ir::{DeclaredDim, Facts, IrError, Model, ValueFacts, ValueId};
 use crate::tensor::{DType, Random, Tensor};
 
@@ -49,10 +52,6 @@ pub struct Trace {
     activations: usize,
 }
 
-/// Values exposed in one run; more would keep too many activations alive at once.
-const EXPOSED: usize = 512;
-/// Integer tensors up to this many elements are remembered.
-const SMALL: usize = 4096;
 /// Float tensors up to this many elements that are computed from constants are remembered.
 const FEW: usize = 16;
 
@@ -67,8 +66,9 @@ pub fn trace(
     shapes: &InputShapes,
 ) -> Result<Trace, TraceError> {
     let options = LoadOptions { optimize: false, ..*options };
+    let mut watch = Watch::new(model, engine, options, computed_constants(&model.graph));
     let first = Probe::new(&model.graph, shapes, 0)?;
-    let (base, first) = match run_all(model, engine, &options, &first) {
+    let (base, first) = match watch.run(&first) {
         Ok(base) => (base, first),
         Err(error) => {
             // Some files declare a free batch and then fix it inside.
@@ -76,7 +76,7 @@ pub fn trace(
             if single.same_shapes(&first) {
                 return Err(error);
             }
-            match run_all(model, engine, &options, &single) {
+            match watch.run(&single) {
                 Ok(base) => (base, single),
                 Err(_) => return Err(error),
             }
@@ -84,13 +84,9 @@ pub fn trace(
     };
     let mut facts = Facts::empty(&model.graph);
     let mut activations = 0;
-    let constants = computed_constants(&model.graph);
-    for (id, tensor) in &base {
-        let mut seen = observed(tensor);
-        let known = constants[id.index()] && tensor.dtype().is_float() && tensor.len() <= FEW;
-        seen.constant = known.then(|| tensor.clone());
-        facts.set(*id, seen);
-        activations += if tensor.dtype().is_float() { tensor.len() } else { 0 };
+    for (id, seen) in base {
+        activations += if seen.dtype.is_float() { seen.dims.iter().product() } else { 0 };
+        facts.set(id, observed(seen));
     }
     for (id, tensor) in model.graph.initializers() {
         if let Some(dtype) = tensor.dtype() {
@@ -104,9 +100,9 @@ pub fn trace(
     }
     for variant in 1..=Probe::VARIANTS {
         let other = Probe::new(&model.graph, &shapes.fixed_like(&first), variant)?;
-        if let Ok(run) = run_all(model, engine, &options, &other) {
-            for (id, tensor) in &run {
-                compare(&mut facts, *id, tensor);
+        if let Ok(run) = watch.run(&other) {
+            for (id, seen) in &run {
+                compare(&mut facts, *id, seen);
             }
             if variant == Probe::ALL_FREE {
                 break;
@@ -122,15 +118,14 @@ pub fn trace(
     })
 }
 
-fn observed(tensor: &Tensor) -> ValueFacts {
-    let ints = (tensor.len() <= SMALL).then(|| tensor.to_i64().ok()).flatten();
+fn observed(seen: Seen) -> ValueFacts {
     ValueFacts {
-        dtype: tensor.dtype(),
-        dims: tensor.dims().to_vec(),
-        varies: vec![false; tensor.dims().len()],
-        ints_vary: vec![false; ints.as_ref().map_or(0, Vec::len)],
-        ints,
-        constant: None,
+        dtype: seen.dtype,
+        varies: vec![false; seen.dims.len()],
+        dims: seen.dims,
+        ints_vary: vec![false; seen.ints.as_ref().map_or(0, Vec::len)],
+        ints: seen.ints,
+        constant: seen.floats.filter(|floats| floats.len() <= FEW),
     }
 }
 
@@ -152,16 +147,16 @@ fn computed_constants(graph: &crate::ir::Graph) -> Vec<bool> {
 }
 
 /// Notes where another run was different.
-fn compare(facts: &mut Facts, id: ValueId, tensor: &Tensor) {
+fn compare(facts: &mut Facts, id: ValueId, other: &Seen) {
     let Some(known) = facts.get(id) else { return };
     let mut known = known.clone();
-    if known.dims.len() == tensor.dims().len() {
-        for (axis, dim) in tensor.dims().iter().enumerate() {
+    if known.dims.len() == other.dims.len() {
+        for (axis, dim) in other.dims.iter().enumerate() {
             known.varies[axis] |= known.dims[axis] != *dim;
         }
-        match (&known.ints, tensor.to_i64()) {
-            (Some(ints), Ok(others)) if ints.len() == others.len() => {
-                for (index, (int, other)) in ints.iter().zip(&others).enumerate() {
+        match (&known.ints, &other.ints) {
+            (Some(ints), Some(others)) if ints.len() == others.len() => {
+                for (index, (int, other)) in ints.iter().zip(others).enumerate() {
                     known.ints_vary[index] |= int != other;
                 }
             }
@@ -172,58 +167,6 @@ fn compare(facts: &mut Facts, id: ValueId, tensor: &Tensor) {
         known.ints_vary.fill(true);
     }
     facts.set(id, known);
-}
-
-/// All values that nodes and callers make, by one or several runs on the inputs of `probe`.
-fn run_all(
-    model: &Model,
-    engine: &dyn Engine,
-    options: &LoadOptions,
-    probe: &Probe,
-) -> Result<Vec<(ValueId, Tensor)>, TraceError> {
-    let made: Vec<ValueId> =
-        model.graph.nodes().flat_map(|(_, node)| node.outputs.iter().flatten().copied()).collect();
-    let mut found: Vec<(ValueId, Tensor)> = probe
-        .tensors
-        .iter()
-        .filter_map(|(name, tensor)| Some((model.graph.find(name)?, tensor.clone())))
-        .collect();
-    for part in made.chunks(EXPOSED) {
-        let failed = |source| TraceError::Run { shapes: probe.describe(), source };
-        let (tensors, ids) = exposed(model, engine, options, probe, part).map_err(|error| match error {
-            EngineError::Model(error) => TraceError::Ir(error),
-            error => failed(error),
-        })?;
-        found.extend(ids.into_iter().zip(tensors));
-    }
-    Ok(found)
-}
-
-fn exposed(
-    model: &Model,
-    engine: &dyn Engine,
-    options: &LoadOptions,
-    probe: &Probe,
-    ids: &[ValueId],
-) -> Result<(Vec<Tensor>, Vec<ValueId>), EngineError> {
-    let mut open = model.clone();
-    let mut outputs = ids.to_vec();
-    for &id in ids {
-        // A declared type may be wrong for this run; the runtime finds the true one.
-        open.graph.undeclare(id);
-    }
-    outputs.dedup();
-    open.graph.set_outputs(outputs.clone());
-    crate::ir::drop_unused(&mut open.graph);
-    let mut session = load_model(engine, options, &open)?;
-    let given: Vec<(&str, &Tensor)> = probe
-        .tensors
-        .iter()
-        .filter(|(name, _)| session.inputs().iter().any(|port| port.name == *name))
-        .map(|(name, tensor)| (name.as_str(), tensor))
-        .collect();
-    let tensors = session.run(&given)?;
-    Ok((tensors, outputs))
 }
 
 /// Whether the graph has a free dimension called like this, for messages and defaults.

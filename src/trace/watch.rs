@@ -1,0 +1,206 @@
+//! Watching every value of a graph while an engine runs it.
+//!
+//! Values are not handed out themselves, only their shapes (a `Shape` node each), so that a run needs no more
+//! memory than it does for its own sake; integers and numbers computed from constants are small and handed out whole.
+//! Large weights are inputs of these runs: loading is quick, and their bytes are in memory once. An engine that does
+//! not take a model in this form gets it as it is, with values exposed part by part.
+
+use std::collections::BTreeMap;
+
+use super::{Probe, TraceError};
+use crate::engine::{Engine, EngineError, LoadOptions, Session, load_model};
+use crate::ir::{DeclaredDim, Graph, Model, NodeSpec, ValueId};
+use crate::tensor::{DType, Tensor};
+
+/// Values exposed in one run; more would keep too many activations alive at once.
+const EXPOSED: usize = 512;
+/// Integer tensors up to this many elements are remembered, and weights up to this many stay in the graph: they may
+/// be the shapes and indices that a runtime wants to know when it loads a model.
+pub(super) const SMALL: usize = 4096;
+
+/// What a run told of one value.
+#[derive(Debug, Clone)]
+pub(super) struct Seen {
+    pub(super) dtype: DType,
+    pub(super) dims: Vec<usize>,
+    /// The values of a small integer tensor.
+    pub(super) ints: Option<Vec<i64>>,
+    /// The values of a small float tensor that was asked for.
+    pub(super) floats: Option<Tensor>,
+}
+
+impl Seen {
+    pub(super) fn whole(tensor: &Tensor, constant: bool) -> Self {
+        Self {
+            dtype: tensor.dtype(),
+            dims: tensor.dims().to_vec(),
+            ints: (tensor.len() <= SMALL).then(|| tensor.to_i64().ok()).flatten(),
+            floats: (constant && tensor.dtype().is_float()).then(|| tensor.clone()),
+        }
+    }
+}
+
+/// A graph whose values are watched.
+pub(super) struct Watch<'a> {
+    model: &'a Model,
+    engine: &'a dyn Engine,
+    options: LoadOptions,
+    /// Float values that are wanted whole, by number.
+    constants: Vec<bool>,
+    shapes: Option<Shapes>,
+}
+
+/// A session that gives the shapes of all values.
+struct Shapes {
+    session: Box<dyn Session>,
+    /// The value of each output, and its type where the output is its shape only.
+    outputs: Vec<(ValueId, Option<DType>)>,
+    weights: Vec<(String, Tensor)>,
+    /// Whether it ran once: if it fails then, the model does not take the inputs.
+    ran: bool,
+}
+
+impl<'a> Watch<'a> {
+    /// Values of `model` watched on `engine`. `constants` says which float values are wanted whole.
+    pub(super) fn new(
+        model: &'a Model,
+        engine: &'a dyn Engine,
+        options: LoadOptions,
+        constants: Vec<bool>,
+    ) -> Self {
+        let mut watch = Self { model, engine, options, constants, shapes: None };
+        watch.shapes = watch.shapes_session().ok().flatten();
+        watch
+    }
+
+    /// All values that nodes and callers make, seen in one run on the inputs of `probe`.
+    ///
+    /// # Errors
+    /// When the model does not run on these inputs.
+    pub(super) fn run(&mut self, probe: &Probe) -> Result<Vec<(ValueId, Seen)>, TraceError> {
+        let mut found: Vec<(ValueId, Seen)> = probe
+            .tensors
+            .iter()
+            .filter_map(|(name, tensor)| Some((self.model.graph.find(name)?, Seen::whole(tensor, false))))
+            .collect();
+        let failed = |error: EngineError| match error {
+            EngineError::Model(error) => TraceError::Ir(error),
+            source => TraceError::Run { shapes: probe.describe(), source },
+        };
+        if let Some(shapes) = &mut self.shapes {
+            match shapes.run(probe) {
+                Ok(seen) => {
+                    shapes.ran = true;
+                    found.extend(seen);
+                    return Ok(found);
+                }
+                Err(error) if shapes.ran => return Err(failed(error)),
+                Err(_) => self.shapes = None,
+            }
+        }
+        for part in made_values(&self.model.graph).chunks(EXPOSED) {
+            let tensors = self.exposed(probe, part).map_err(failed)?;
+            let seen =
+                |(&id, tensor): (&ValueId, &Tensor)| (id, Seen::whole(tensor, self.constants[id.index()]));
+            found.extend(part.iter().zip(&tensors).map(seen));
+        }
+        Ok(found)
+    }
+
+    /// Nothing when the engine does not tell the types of values.
+    fn shapes_session(&self) -> Result<Option<Shapes>, EngineError> {
+        let mut open = self.model.clone();
+        let weights = take_weights(&mut open.graph)?;
+        let made = made_values(&open.graph);
+        show(&mut open.graph, made.clone());
+        let types = load_model(self.engine, &self.options, &open)?;
+        let types: BTreeMap<&str, Option<DType>> =
+            types.outputs().iter().map(|port| (port.name.as_str(), port.dtype)).collect();
+        if types.values().all(Option::is_none) {
+            return Ok(None);
+        }
+        let mut outputs = Vec::new();
+        let mut shown = Vec::new();
+        for id in made {
+            let name = open.graph.value(id).name().to_owned();
+            // What is no tensor has no shape.
+            let Some(dtype) = types.get(name.as_str()).copied().flatten() else { continue };
+            let whole = if dtype.is_float() { self.constants[id.index()] } else { dtype != DType::String };
+            if whole {
+                outputs.push((id, None));
+                shown.push(id);
+            } else {
+                outputs.push((id, Some(dtype)));
+                shown.push(open.graph.add(&format!("{name}/shape"), NodeSpec::new("Shape", &[id])));
+            }
+        }
+        show(&mut open.graph, shown);
+        let session = load_model(self.engine, &self.options, &open)?;
+        let weights = weights
+            .into_iter()
+            .filter(|(name, _)| session.inputs().iter().any(|port| port.name == *name))
+            .collect();
+        Ok(Some(Shapes { session, outputs, weights, ran: false }))
+    }
+
+    fn exposed(&self, probe: &Probe, ids: &[ValueId]) -> Result<Vec<Tensor>, EngineError> {
+        let mut open = self.model.clone();
+        show(&mut open.graph, ids.to_vec());
+        let mut session = load_model(self.engine, &self.options, &open)?;
+        let given = given(&*session, &probe.tensors);
+        session.run(&given)
+    }
+}
+
+impl Shapes {
+    fn run(&mut self, probe: &Probe) -> Result<Vec<(ValueId, Seen)>, EngineError> {
+        let mut given = given(&*self.session, &probe.tensors);
+        given.extend(self.weights.iter().map(|(name, tensor)| (name.as_str(), tensor)));
+        let tensors = self.session.run(&given)?;
+        let seen = |(&(id, dtype), tensor): (&(ValueId, Option<DType>), &Tensor)| match dtype {
+            None => Some((id, Seen::whole(tensor, true))),
+            Some(dtype) => {
+                let dims: Option<Vec<usize>> =
+                    tensor.to_i64().ok()?.into_iter().map(|dim| usize::try_from(dim).ok()).collect();
+                Some((id, Seen { dtype, dims: dims?, ints: None, floats: None }))
+            }
+        };
+        Ok(self.outputs.iter().zip(&tensors).filter_map(seen).collect())
+    }
+}
+
+fn made_values(graph: &Graph) -> Vec<ValueId> {
+    graph.nodes().flat_map(|(_, node)| node.outputs.iter().flatten().copied()).collect()
+}
+
+/// Makes `ids` the outputs, without their declared types: these may be wrong, the runtime finds the true ones.
+fn show(graph: &mut Graph, ids: Vec<ValueId>) {
+    for &id in &ids {
+        graph.undeclare(id);
+    }
+    graph.set_outputs(ids);
+    crate::ir::drop_unused(graph);
+}
+
+fn given<'p>(session: &dyn Session, tensors: &'p [(String, Tensor)]) -> Vec<(&'p str, &'p Tensor)> {
+    let known = |name: &str| session.inputs().iter().any(|port| port.name == name);
+    tensors.iter().filter(|(name, _)| known(name)).map(|(name, tensor)| (name.as_str(), tensor)).collect()
+}
+
+/// Turns the large initializers of a graph into inputs and returns their values.
+fn take_weights(graph: &mut Graph) -> Result<Vec<(String, Tensor)>, EngineError> {
+    let large: Vec<ValueId> = graph
+        .initializers()
+        .filter(|(_, weight)| weight.count() > SMALL && weight.dtype().is_some_and(DType::is_float))
+        .map(|(id, _)| id)
+        .collect();
+    let mut weights = Vec::with_capacity(large.len());
+    for id in large {
+        let Some(weight) = graph.remove_initializer(id) else { continue };
+        let tensor = weight.tensor()?;
+        let dims: Vec<DeclaredDim> = tensor.dims().iter().map(|&dim| DeclaredDim::Fixed(dim)).collect();
+        graph.add_input(id, tensor.dtype(), &dims);
+        weights.push((graph.value(id).name().to_owned(), tensor));
+    }
+    Ok(weights)
+}
