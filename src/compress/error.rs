@@ -89,7 +89,9 @@ fn reasons(approximate: usize, unknown: &[String]) -> String {
         parts.push(format!("{approximate} families would be only approximately right and are left alone"));
     }
     if !unknown.is_empty() {
-        parts.push(format!("not understood: {}", unknown.join("; ")));
+        let (first, more) = unknown.split_at(unknown.len().min(3));
+        let more = if more.is_empty() { String::new() } else { format!("; and {} more nodes", more.len()) };
+        parts.push(format!("not understood: {}{more}", first.join("; ")));
     }
     parts.join("; ")
 }

@@ -1,13 +1,13 @@
 //! What could be cut from a model, and what could not.
 
+use super::structure::Structure;
 use super::tool::{ModelPlan, ToolError};
 use crate::cost::CostModel;
-use crate::deps::{self, Analysis, Exactness, Groups, Role};
+use crate::deps::{Analysis, Exactness, Groups, Role};
 use crate::engine::discover;
 use crate::ir::{Model, ValueId};
 use crate::report::{FamilyFigures, InspectReport, Layer, MemberFigures, PinnedAxis};
-use crate::shrink;
-use crate::trace::{self, InputShapes, Trace};
+use crate::trace::Trace;
 
 /// Runs `inspect`.
 ///
@@ -18,11 +18,9 @@ pub fn inspect(plan: &ModelPlan) -> Result<InspectReport, ToolError> {
     let bytes = model.file_bytes();
     let nodes = model.graph.nodes().len();
     let engine = discover(&plan.runtime.discovery)?;
-    let shapes = InputShapes::new(&model.graph, &plan.shapes)?;
-    let model = shrink::prepare(model).model;
-    let traced = trace::trace(&model, &*engine.engine, &plan.runtime.load, &shapes)?;
-    let mut analysis = deps::analyze(&model, &traced.facts);
-    let groups = Groups::collect(&model.graph, &mut analysis);
+    let Structure { prepared, trace: traced, mut analysis, groups } =
+        Structure::of(model, &*engine.engine, &plan.runtime.load, &plan.shapes)?;
+    let model = prepared.model;
     let cost = CostModel::new(&model, &traced.facts, traced.samples);
     let dense = cost.dense();
     let smallest = smallest_macs(&analysis, &groups, &cost);

@@ -4,10 +4,11 @@ use super::CompressError;
 use crate::deps::{Analysis, Exactness, Groups, analyze};
 use crate::engine::{Engine, LoadOptions};
 use crate::ir::{Model, ValueId};
+use crate::ops::{counted_axis, has_control_flow, picks_by_index, unfold};
 use crate::safe;
 use crate::shrink::{Prepared, prepare};
 use crate::tensor::DType;
-use crate::trace::{InputShapes, Trace, trace};
+use crate::trace::{InputShapes, Trace, TraceError, fold_constants, trace};
 
 /// A model and what is known of it.
 #[derive(Debug)]
@@ -18,16 +19,43 @@ pub(super) struct Structure {
     pub(super) groups: Groups,
 }
 
+/// How often bodies inside of bodies are followed.
+const DEPTH: usize = 16;
+
+/// The model with its functions and its constant control flow written out.
+fn unfolded(
+    mut model: Model,
+    engine: &dyn Engine,
+    load: &LoadOptions,
+    shapes: &InputShapes,
+) -> Result<Model, TraceError> {
+    model.inline_functions();
+    let opset = model.opset("").unwrap_or(1);
+    for _ in 0..DEPTH {
+        if !has_control_flow(&model.graph) {
+            break;
+        }
+        let facts = trace(&model, engine, load, shapes)?.facts;
+        if unfold(&mut model.graph, &facts, opset) == 0 {
+            break;
+        }
+    }
+    Ok(model)
+}
+
 impl Structure {
     pub(super) fn of(
         model: Model,
         engine: &dyn Engine,
         load: &LoadOptions,
         shapes: &[(String, Vec<usize>)],
-    ) -> Result<Self, CompressError> {
-        let shapes = InputShapes::new(&model.graph, shapes).map_err(crate::trace::TraceError::Shape)?;
-        let prepared = prepare(model);
-        let trace = trace(&prepared.model, engine, load, &shapes)?;
+    ) -> Result<Self, TraceError> {
+        let shapes = InputShapes::new(&model.graph, shapes)?;
+        let model = unfolded(model, engine, load, &shapes)?;
+        let mut prepared = prepare(model);
+        fold_constants(&mut prepared.model, engine, load, picks_by_index);
+        let mut trace = trace(&prepared.model, engine, load, &shapes)?;
+        trace.vary_counts(&prepared.model, engine, load, counted_axis);
         let mut analysis = analyze(&prepared.model, &trace.facts);
         let groups = Groups::collect(&prepared.model.graph, &mut analysis);
         Ok(Self { prepared, trace, analysis, groups })

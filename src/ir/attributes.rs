@@ -131,6 +131,32 @@ impl Attributes {
         self.graphs().next().is_some()
     }
 
+    /// The operators of the nodes in all graphs that attributes hold, and in the graphs of those.
+    pub fn inner_operators(&self) -> Vec<&str> {
+        let mut found = Vec::new();
+        let mut open: Vec<&GraphProto> = self.graphs().collect();
+        while let Some(graph) = open.pop() {
+            for node in &graph.node {
+                found.push(node.op_type.as_deref().unwrap_or(""));
+                open.extend(graphs_of(&node.attribute));
+            }
+        }
+        found
+    }
+
+    /// How many dimensions the graph in attribute `name` declares its inputs to have, where it does.
+    pub fn body_input_ranks(&self, name: &str) -> Vec<Option<usize>> {
+        let rank = |info: &onnx_proto::ValueInfoProto| match info.r#type.as_ref()?.value.as_ref()? {
+            onnx_proto::TypeValue::Tensor(tensor) => Some(tensor.shape.as_ref()?.dim.len()),
+            _ => None,
+        };
+        self.graph(name).map_or_else(Vec::new, |body| body.input.iter().map(rank).collect())
+    }
+
+    pub(super) fn graph(&self, name: &str) -> Option<&GraphProto> {
+        self.typed(name, GRAPH)?.g.as_ref()
+    }
+
     pub(super) fn graphs(&self) -> impl Iterator<Item = &GraphProto> {
         graphs_of(&self.0)
     }

@@ -137,10 +137,21 @@ impl Graph {
 
     /// Adds nodes in front of node `before`. The outputs are values that exist already or were just added.
     pub fn insert_before(&mut self, before: NodeId, base: &str, spec: NodeSpec) -> ValueId {
-        let (id, values) = self.make_node(base, spec, 1);
+        self.insert_node_before(before, base, spec, 1)[0]
+    }
+
+    /// Adds a node with `outputs` new values in front of node `before`; returns its outputs.
+    pub fn insert_node_before(
+        &mut self,
+        before: NodeId,
+        base: &str,
+        spec: NodeSpec,
+        outputs: usize,
+    ) -> Vec<ValueId> {
+        let (id, values) = self.make_node(base, spec, outputs);
         let place = self.order.iter().position(|&other| other == before).unwrap_or(self.order.len());
         self.order.insert(place, id);
-        values[0]
+        values
     }
 
     /// Adds a node behind node `after`; returns its one output.

@@ -13,6 +13,7 @@ mod external;
 mod facts;
 mod graph;
 mod initializer;
+mod inline;
 mod model;
 mod text;
 mod write;

@@ -8,7 +8,7 @@ use onnx_proto::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto};
 
 use super::attributes::graphs_of;
 use super::graph::Node;
-use super::{Attributes, Graph, Initializer, IrError, external};
+use super::{Attributes, Graph, Initializer, IrError, NodeId, external};
 
 /// The first IR version in which an initializer need not be a graph input too.
 pub const IR_VERSION_WITHOUT_INPUT_INITIALIZERS: i64 = 4;
@@ -163,13 +163,25 @@ fn graph_from(mut proto: GraphProto) -> Graph {
             graph.declarations.push(id);
         }
     }
-    for mut node in std::mem::take(&mut proto.node) {
-        let mut port = |name: &String| if name.is_empty() { None } else { Some(graph.intern(name)) };
+    let nodes = std::mem::take(&mut proto.node);
+    let ids: Vec<NodeId> = nodes.into_iter().map(|node| graph.push_message(node)).collect();
+    for &id in &ids {
+        graph.find_captured(id);
+    }
+    graph.order = ids;
+    graph.rest = proto;
+    graph
+}
+
+impl Graph {
+    /// Takes the node of a message in; it has no place in the order yet.
+    pub(super) fn push_message(&mut self, mut node: NodeProto) -> NodeId {
+        let mut port = |name: &String| if name.is_empty() { None } else { Some(self.intern(name)) };
         let inputs = node.input.iter().map(&mut port).collect();
         let outputs = node.output.iter().map(&mut port).collect();
         node.input.clear();
         node.output.clear();
-        let node = Node {
+        self.push_node(Node {
             name: node.name.clone().unwrap_or_default(),
             op_type: node.op_type.clone().unwrap_or_default(),
             domain: node.domain.clone().unwrap_or_default(),
@@ -178,21 +190,20 @@ fn graph_from(mut proto: GraphProto) -> Graph {
             attributes: Attributes(std::mem::take(&mut node.attribute)),
             captured: Vec::new(),
             rest: node,
-        };
-        let id = graph.push_node(node);
-        graph.order.push(id);
+        })
     }
-    for index in 0..graph.nodes.len() {
+
+    /// Notes which values of this graph the subgraphs of a node read.
+    pub(super) fn find_captured(&mut self, id: NodeId) {
         let mut names = Vec::new();
-        for body in graph.nodes[index].attributes.graphs() {
+        for body in self.node(id).attributes.graphs() {
             free_names(body, &mut names);
         }
         names.sort_unstable();
         names.dedup();
-        graph.nodes[index].captured = names.iter().filter_map(|name| graph.find(name)).collect();
+        let captured = names.iter().filter_map(|name| self.find(name)).collect();
+        self.node_mut(id).captured = captured;
     }
-    graph.rest = proto;
-    graph
 }
 
 /// Names that a subgraph reads and does not define.

@@ -15,6 +15,7 @@ mod training;
 mod window;
 
 mod attention;
+mod control;
 mod convolution;
 mod elementwise;
 mod movement;
@@ -26,9 +27,11 @@ mod recurrent;
 mod reduction;
 mod softmax;
 
+pub use control::{counted_axis, has_control_flow, unfold};
 pub use coupling::{Axis, Coupling, Slot};
 pub use cut::{Cut, Entry, NodeEdit, Replacement, ReplacementInput};
 pub use example::{Example, ExampleInput};
+pub use movement::scatter::picks_by_index;
 pub use movement::source::{separate_fillings, store_fillings};
 pub use node::{NodeView, Operand};
 pub use quantization::{Quantization, quantized_initializers};

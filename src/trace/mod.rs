@@ -3,11 +3,14 @@
 //! Two runs that differ in the free dimensions and in the contents of the inputs tell which dimensions and which
 //! integers are fixed and which follow. Graph optimisation is off. This module knows no operator.
 
+mod fold;
 mod inputs;
+mod recount;
 mod watch;
 
 use watch::{SMALL, Seen, Watch};
 
+pub use fold::fold_constants;
 pub use inputs::{InputShapes, Probe, ShapeError, parse_shape};
 
 use thiserror::Error;

@@ -107,6 +107,11 @@ impl<'a> Watch<'a> {
         Ok(found)
     }
 
+    /// The same, if the engine tells the types of values; else nothing.
+    pub(super) fn run_shapes(&mut self, probe: &Probe) -> Option<Result<Vec<(ValueId, Seen)>, EngineError>> {
+        self.shapes.as_mut().map(|shapes| shapes.run(probe))
+    }
+
     /// Nothing when the engine does not tell the types of values.
     fn shapes_session(&self) -> Result<Option<Shapes>, EngineError> {
         let mut open = self.model.clone();

@@ -5,7 +5,7 @@
 
 use super::adjoint::{Size, scatter_add, size, zeros, zeros_like};
 use super::{Movement, pass, pin_inputs, set};
-use crate::ir::NodeSpec;
+use crate::ir::{Node, NodeSpec};
 use crate::ops::node::axis_index;
 use crate::ops::{Coupling, Example, NodeView, Operator, Spec, Tape, Unsupported};
 use crate::tensor::Tensor;
@@ -42,6 +42,12 @@ pub(in crate::ops) static OPERATORS: &[&dyn Operator] = &[
         scatter_nd_examples,
     ),
 ];
+
+/// Whether the node reads or writes elements one by one, so that the axes it indexes cannot leave in part.
+pub fn picks_by_index(node: &Node) -> bool {
+    let standard = matches!(node.domain.as_str(), "" | "ai.onnx");
+    standard && OPERATORS.iter().any(|operator| operator.spec().op_type == node.op_type)
+}
 
 const INDEXED: &str = "the node picks its elements by index";
 

@@ -1,0 +1,119 @@
+//! Values that are computed from initializers alone, turned into initializers.
+
+use crate::engine::{Engine, EngineError, LoadOptions, load_model};
+use crate::ir::{Graph, Model, Node, ValueId, drop_unused};
+use crate::tensor::{DType, Tensor};
+
+/// Operators with inputs that give another result each time.
+const RANDOM: [&str; 4] = ["Bernoulli", "Multinomial", "RandomNormalLike", "RandomUniformLike"];
+
+/// Replaces what the nodes that `picked` names make of initializers alone by initializers of the same names, as far
+/// as the initializers it is made of are read by nobody else and no larger tensor comes of it. Ensures that no value
+/// changes. A part that the engine does not run stays as it is. Gives how many there were.
+pub fn fold_constants(
+    model: &mut Model,
+    engine: &dyn Engine,
+    options: &LoadOptions,
+    picked: impl Fn(&Node) -> bool,
+) -> usize {
+    let sources = constant_sources(&model.graph);
+    let candidates: Vec<ValueId> = model
+        .graph
+        .nodes()
+        .filter(|(_, node)| picked(node))
+        .filter_map(|(_, node)| match node.outputs[..] {
+            [Some(output)] => Some(output),
+            _ => None,
+        })
+        .filter(|output| sources[output.index()].is_some())
+        .collect();
+    if candidates.is_empty() {
+        return 0;
+    }
+    let options = LoadOptions { optimize: false, ..*options };
+    let Ok(values) = compute(model, engine, &options, &candidates) else { return 0 };
+    let weights = |graph: &Graph, id: ValueId| -> usize {
+        let initializer = graph.value(id).initializer();
+        initializer.filter(|tensor| tensor.dtype().is_some_and(DType::is_float)).map_or(0, |tensor| tensor.count())
+    };
+    let mut chosen: Vec<(ValueId, Tensor)> = candidates
+        .into_iter()
+        .zip(values)
+        .filter(|(id, value)| {
+            let from = sources[id.index()].iter().flatten();
+            value.dtype().is_float() && value.len() <= from.map(|&source| weights(&model.graph, source)).max().unwrap_or(0)
+        })
+        .collect();
+    let mut folded = with_initializers(&model.graph, &chosen);
+    let free = |graph: &Graph, id: ValueId| {
+        // A scalar or two may well be shared.
+        let mut from = sources[id.index()].iter().flatten();
+        from.all(|&source| weights(graph, source) <= super::FEW)
+    };
+    let count = chosen.len();
+    chosen.retain(|(id, _)| free(&folded, *id));
+    if chosen.len() < count {
+        folded = with_initializers(&model.graph, &chosen);
+    }
+    if !chosen.is_empty() {
+        model.graph = folded;
+        model.require_ir_version(4);
+    }
+    chosen.len()
+}
+
+/// For each value that is computed from initializers alone, these.
+fn constant_sources(graph: &Graph) -> Vec<Option<Vec<ValueId>>> {
+    let mut sources: Vec<Option<Vec<ValueId>>> = vec![None; graph.value_count()];
+    let inputs = graph.inputs();
+    for (id, _) in graph.initializers().filter(|(id, _)| !inputs.contains(id)) {
+        sources[id.index()] = Some(vec![id]);
+    }
+    for (_, node) in graph.nodes() {
+        let fixed = node.captured.is_empty()
+            && !node.attributes.has_graph()
+            && !RANDOM.contains(&node.op_type.as_str());
+        let from: Option<Vec<ValueId>> = node
+            .inputs
+            .iter()
+            .flatten()
+            .map(|input| sources[input.index()].as_deref())
+            .collect::<Option<Vec<&[ValueId]>>>()
+            .map(|lists| lists.concat());
+        if let (true, Some(mut from)) = (fixed && !node.inputs.is_empty(), from) {
+            from.sort_unstable();
+            from.dedup();
+            for output in node.outputs.iter().flatten() {
+                sources[output.index()] = Some(from.clone());
+            }
+        }
+    }
+    sources
+}
+
+fn compute(
+    model: &Model,
+    engine: &dyn Engine,
+    options: &LoadOptions,
+    values: &[ValueId],
+) -> Result<Vec<Tensor>, EngineError> {
+    let mut part = model.clone();
+    for &id in values {
+        part.graph.undeclare(id);
+    }
+    part.graph.set_outputs(values.to_vec());
+    part.graph.set_inputs(Vec::new());
+    drop_unused(&mut part.graph);
+    load_model(engine, options, &part)?.run(&[])
+}
+
+fn with_initializers(graph: &Graph, values: &[(ValueId, Tensor)]) -> Graph {
+    let mut graph = graph.clone();
+    let made: Vec<ValueId> = values.iter().map(|(id, _)| *id).collect();
+    graph.retain_nodes(|_, node| !node.outputs.iter().flatten().any(|output| made.contains(output)));
+    for (id, tensor) in values {
+        graph.set_initializer(*id, tensor);
+    }
+    drop_unused(&mut graph);
+    graph
+}

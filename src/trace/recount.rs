@@ -1,0 +1,110 @@
+//! Dimensions that depend on what the inputs hold.
+//!
+//! How many elements are not zero and how many boxes survive may come out the same in every run on made-up inputs. So
+//! the model runs again with fewer of them, and what is different then was no constant.
+
+use super::watch::Watch;
+use super::{Probe, Trace, compare};
+use crate::engine::{Engine, EngineError, LoadOptions, load_model};
+use crate::ir::{DeclaredDim, Model, Node, ValueId, drop_unused};
+use crate::tensor::Tensor;
+
+/// A value whose number of elements is a matter of what the inputs hold, and the axis along which they are counted.
+struct Counted {
+    id: ValueId,
+    fewer: Tensor,
+}
+
+impl Trace {
+    /// Notes in the facts which dimensions and integers follow from the counts that the nodes picked by `counts` make:
+    /// their first output has one entry for each element found, along its last or its first axis, whichever `counts`
+    /// says. An engine that does not tell the types of values notes nothing.
+    pub fn vary_counts(
+        &mut self,
+        model: &Model,
+        engine: &dyn Engine,
+        options: &LoadOptions,
+        counts: impl Fn(&Node) -> Option<usize>,
+    ) {
+        let options = LoadOptions { optimize: false, ..*options };
+        let picked: Vec<(ValueId, usize)> = model
+            .graph
+            .nodes()
+            .filter_map(|(_, node)| Some((node.outputs.first().copied().flatten()?, counts(node)?)))
+            .collect();
+        if picked.is_empty() {
+            return;
+        }
+        let Ok(values) = self.values_of(model, engine, &options, &picked) else { return };
+        let counted: Vec<Counted> = picked
+            .iter()
+            .zip(values)
+            .filter_map(|(&(id, axis), value)| {
+                let count = *value.dims().get(axis)?;
+                let kept: Vec<usize> = (0..count.div_ceil(2)).collect();
+                (count > 1).then(|| Counted { id, fewer: value.take(axis, &kept) })
+            })
+            .collect();
+        self.vary(model, engine, &options, &counted);
+    }
+
+    fn values_of(
+        &self,
+        model: &Model,
+        engine: &dyn Engine,
+        options: &LoadOptions,
+        picked: &[(ValueId, usize)],
+    ) -> Result<Vec<Tensor>, EngineError> {
+        let mut open = model.clone();
+        for &(id, _) in picked {
+            open.graph.undeclare(id);
+        }
+        open.graph.set_outputs(picked.iter().map(|&(id, _)| id).collect());
+        drop_unused(&mut open.graph);
+        let mut session = load_model(engine, options, &open)?;
+        let known = |name: &str| session.inputs().iter().any(|port| port.name == name);
+        let given: Vec<(&str, &Tensor)> = self
+            .inputs
+            .iter()
+            .filter(|(name, _)| known(name))
+            .map(|(name, tensor)| (name.as_str(), tensor))
+            .collect();
+        session.run(&given)
+    }
+
+    /// All at once where that runs; where later counts point into what earlier ones left out, in halves.
+    fn vary(&mut self, model: &Model, engine: &dyn Engine, options: &LoadOptions, counted: &[Counted]) {
+        if counted.is_empty() {
+            return;
+        }
+        let mut altered = model.clone();
+        let mut probe = Probe { tensors: self.inputs.clone(), batch: None };
+        let ids: Vec<ValueId> = counted.iter().map(|count| count.id).collect();
+        altered.graph.retain_nodes(|_, node| {
+            node.outputs.first().copied().flatten().is_none_or(|output| !ids.contains(&output))
+        });
+        for Counted { id, fewer } in counted {
+            let free = vec![DeclaredDim::Free; fewer.dims().len()];
+            altered.graph.add_input(*id, fewer.dtype(), &free);
+            probe.tensors.push((altered.graph.value(*id).name().to_owned(), fewer.clone()));
+        }
+        drop_unused(&mut altered.graph);
+        let none = vec![false; altered.graph.value_count()];
+        match Watch::new(&altered, engine, *options, none).run_shapes(&probe) {
+            Some(Ok(run)) => {
+                for (id, seen) in &run {
+                    compare(&mut self.facts, *id, seen);
+                }
+                for Counted { id, fewer } in counted {
+                    compare(&mut self.facts, *id, &super::Seen::whole(fewer, false));
+                }
+            }
+            Some(Err(_)) if counted.len() > 1 => {
+                let (first, second) = counted.split_at(counted.len() / 2);
+                self.vary(model, engine, options, first);
+                self.vary(model, engine, options, second);
+            }
+            Some(Err(_)) | None => {}
+        }
+    }
+}
