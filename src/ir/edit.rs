@@ -187,6 +187,15 @@ impl Graph {
         }
     }
 
+    /// Makes value `id` a graph input of which only the element type is declared.
+    pub fn add_input_of_any_shape(&mut self, id: ValueId, dtype: DType) {
+        self.add_input(id, dtype, &[]);
+        let declared = self.values[id.index()].declared.as_mut().and_then(|info| info.r#type.as_mut());
+        if let Some(TypeValue::Tensor(tensor)) = declared.and_then(|kind| kind.value.as_mut()) {
+            tensor.shape = None;
+        }
+    }
+
     /// Makes value `id` a graph output; its type is left to the runtime unless it was declared.
     pub fn add_output(&mut self, id: ValueId) {
         if !self.outputs.contains(&id) {

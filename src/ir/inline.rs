@@ -96,8 +96,9 @@ impl Model {
                             && function.overload.as_deref().unwrap_or("")
                                 == node.rest.overload.as_deref().unwrap_or("")
                     })?;
-                    (self.same_imports(function) && node.inputs.len() <= self.header.functions[function].input.len())
-                        .then_some((id, function))
+                    (self.same_imports(function)
+                        && node.inputs.len() <= self.header.functions[function].input.len())
+                    .then_some((id, function))
                 })
                 .collect();
             if uses.is_empty() {
@@ -113,11 +114,9 @@ impl Model {
             })
         };
         // A function may use others: all stay if one does.
-        let any = self
-            .header
-            .functions
-            .iter()
-            .any(|function| used(function.name.as_deref().unwrap_or(""), function.domain.as_deref().unwrap_or("")));
+        let any = self.header.functions.iter().any(|function| {
+            used(function.name.as_deref().unwrap_or(""), function.domain.as_deref().unwrap_or(""))
+        });
         if !any {
             self.header.functions.clear();
         }
@@ -149,8 +148,10 @@ impl Model {
             .collect();
         let given = |name: &str| {
             let own = node.attributes.0.iter().find(|attribute| attribute.name.as_deref() == Some(name));
-            own.or_else(|| function.attribute_proto.iter().find(|attribute| attribute.name.as_deref() == Some(name)))
-                .cloned()
+            own.or_else(|| {
+                function.attribute_proto.iter().find(|attribute| attribute.name.as_deref() == Some(name))
+            })
+            .cloned()
         };
         let mut body = GraphProto {
             node: function.node.clone(),

@@ -49,6 +49,10 @@ pub struct Verified {
     pub samples: usize,
     /// Whether the samples were real data.
     pub real_data: bool,
+    /// Decisions of the dense model (integers and truth values that it computes from real numbers) that the small one
+    /// was given, because rounding errors tipped some; 0 where the outputs agreed as they were. Otherwise `outputs`
+    /// lists the numbers that were decided on, too.
+    pub decisions: usize,
     /// One entry an output, in the order of the dense model.
     pub outputs: Vec<OutputDifference>,
 }

@@ -31,7 +31,11 @@ impl Display for Verified {
             formatter,
             "largest difference {:.2e} of the output's largest value ({:.2e} allowed), {} samples of {data}, {}",
             self.max_rel_error, self.tolerance, self.samples, self.engine
-        )
+        )?;
+        if self.decisions > 0 {
+            write!(formatter, ", given the same {} decisions (rounding errors tipped some)", self.decisions)?;
+        }
+        Ok(())
     }
 }
 

@@ -34,14 +34,17 @@ pub fn fold_constants(
     let Ok(values) = compute(model, engine, &options, &candidates) else { return 0 };
     let weights = |graph: &Graph, id: ValueId| -> usize {
         let initializer = graph.value(id).initializer();
-        initializer.filter(|tensor| tensor.dtype().is_some_and(DType::is_float)).map_or(0, |tensor| tensor.count())
+        initializer
+            .filter(|tensor| tensor.dtype().is_some_and(DType::is_float))
+            .map_or(0, |tensor| tensor.count())
     };
     let mut chosen: Vec<(ValueId, Tensor)> = candidates
         .into_iter()
         .zip(values)
         .filter(|(id, value)| {
             let from = sources[id.index()].iter().flatten();
-            value.dtype().is_float() && value.len() <= from.map(|&source| weights(&model.graph, source)).max().unwrap_or(0)
+            value.dtype().is_float()
+                && value.len() <= from.map(|&source| weights(&model.graph, source)).max().unwrap_or(0)
         })
         .collect();
     let mut folded = with_initializers(&model.graph, &chosen);

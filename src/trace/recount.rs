@@ -1,7 +1,7 @@
 //! Dimensions that depend on what the inputs hold.
 //!
 //! How many elements are not zero and how many boxes survive may come out the same in every run on made-up inputs. So
-//! the model runs again with fewer of them, and what is different then was no constant.
+//! the model runs again with another number of them, and what is different then was no constant.
 
 use super::watch::Watch;
 use super::{Probe, Trace, compare};
@@ -9,10 +9,10 @@ use crate::engine::{Engine, EngineError, LoadOptions, load_model};
 use crate::ir::{DeclaredDim, Model, Node, ValueId, drop_unused};
 use crate::tensor::Tensor;
 
-/// A value whose number of elements is a matter of what the inputs hold, and the axis along which they are counted.
+/// A value whose number of elements is a matter of what the inputs hold, and the same with another number.
 struct Counted {
     id: ValueId,
-    fewer: Tensor,
+    other: Tensor,
 }
 
 impl Trace {
@@ -41,8 +41,15 @@ impl Trace {
             .zip(values)
             .filter_map(|(&(id, axis), value)| {
                 let count = *value.dims().get(axis)?;
-                let kept: Vec<usize> = (0..count.div_ceil(2)).collect();
-                (count > 1).then(|| Counted { id, fewer: value.take(axis, &kept) })
+                let mut dims = value.dims().to_vec();
+                dims[axis] = 1;
+                let other = match count {
+                    // The first element of what was searched.
+                    0 => Tensor::zeros(value.dtype(), dims).ok()?,
+                    1 => value.take(axis, &[0, 0]),
+                    _ => value.take(axis, &(0..count.div_ceil(2)).collect::<Vec<usize>>()),
+                };
+                Some(Counted { id, other })
             })
             .collect();
         self.vary(model, engine, &options, &counted);
@@ -83,10 +90,10 @@ impl Trace {
         altered.graph.retain_nodes(|_, node| {
             node.outputs.first().copied().flatten().is_none_or(|output| !ids.contains(&output))
         });
-        for Counted { id, fewer } in counted {
-            let free = vec![DeclaredDim::Free; fewer.dims().len()];
-            altered.graph.add_input(*id, fewer.dtype(), &free);
-            probe.tensors.push((altered.graph.value(*id).name().to_owned(), fewer.clone()));
+        for Counted { id, other } in counted {
+            let free = vec![DeclaredDim::Free; other.dims().len()];
+            altered.graph.add_input(*id, other.dtype(), &free);
+            probe.tensors.push((altered.graph.value(*id).name().to_owned(), other.clone()));
         }
         drop_unused(&mut altered.graph);
         let none = vec![false; altered.graph.value_count()];
@@ -95,8 +102,8 @@ impl Trace {
                 for (id, seen) in &run {
                     compare(&mut self.facts, *id, seen);
                 }
-                for Counted { id, fewer } in counted {
-                    compare(&mut self.facts, *id, &super::Seen::whole(fewer, false));
+                for Counted { id, other } in counted {
+                    compare(&mut self.facts, *id, &super::Seen::whole(other, false));
                 }
             }
             Some(Err(_)) if counted.len() > 1 => {

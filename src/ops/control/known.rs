@@ -4,7 +4,8 @@ use super::is;
 use crate::ir::{Facts, Graph, Node, ValueId};
 
 /// Operators whose output's shape depends on what their inputs hold.
-const SHAPED_BY_VALUES: [&str; 6] = ["NonZero", "NonMaxSuppression", "Unique", "Compress", "SequenceMap", "Scan"];
+const SHAPED_BY_VALUES: [&str; 6] =
+    ["NonZero", "NonMaxSuppression", "Unique", "Compress", "SequenceMap", "Scan"];
 /// Along which axis the first output of a node has one entry for each element that the node found, if it counts some.
 pub fn counted_axis(node: &Node) -> Option<usize> {
     match node.op_type.as_str() {
@@ -20,8 +21,29 @@ const RANDOM: [&str; 6] =
     ["Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"];
 /// Operators that read integers without taking them for sizes, positions or counts.
 const SIZELESS: [&str; 24] = [
-    "Add", "Sub", "Mul", "Div", "Mod", "Min", "Max", "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "And",
-    "Or", "Not", "Xor", "Where", "Concat", "Gather", "GatherElements", "GatherND", "ScatterElements", "ScatterND",
+    "Add",
+    "Sub",
+    "Mul",
+    "Div",
+    "Mod",
+    "Min",
+    "Max",
+    "Equal",
+    "Less",
+    "LessOrEqual",
+    "Greater",
+    "GreaterOrEqual",
+    "And",
+    "Or",
+    "Not",
+    "Xor",
+    "Where",
+    "Concat",
+    "Gather",
+    "GatherElements",
+    "GatherND",
+    "ScatterElements",
+    "ScatterND",
     "Identity",
 ];
 /// Operators that hand on some elements of their first input.

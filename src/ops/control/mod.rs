@@ -10,8 +10,8 @@ mod sequence;
 use crate::ir::{Facts, Graph, Node, NodeId, NodeSpec, ValueId, drop_unused};
 use crate::tensor::Tensor;
 
-pub use known::counted_axis;
 use known::Known;
+pub use known::counted_axis;
 
 /// A loop with more rounds than this stays a loop: the file would grow by as many copies of its body.
 const ROUNDS: i64 = 32;
@@ -82,7 +82,8 @@ fn unfold_loop(graph: &mut Graph, known: &Known<'_>, id: NodeId, opset: i64) -> 
     if !(0..=ROUNDS).contains(&rounds) || condition.is_some_and(|given| known.truth(given) != Some(true)) {
         return None;
     }
-    let initial: Vec<ValueId> = node.inputs.get(2..).unwrap_or_default().iter().copied().collect::<Option<_>>()?;
+    let initial: Vec<ValueId> =
+        node.inputs.get(2..).unwrap_or_default().iter().copied().collect::<Option<_>>()?;
     let gathered = node.outputs.len().checked_sub(initial.len())?;
     if gathered > 0 && rounds == 0 {
         return None;
@@ -126,7 +127,11 @@ fn stays_true(graph: &Graph, known: &Known<'_>, value: ValueId, truth: ValueId) 
             return true;
         }
         if let Some(tensor) = graph.value(value).initializer() {
-            return tensor.tensor().ok().and_then(|tensor| tensor.to_i64().ok()).is_some_and(|ints| ints == [1]);
+            return tensor
+                .tensor()
+                .ok()
+                .and_then(|tensor| tensor.to_i64().ok())
+                .is_some_and(|ints| ints == [1]);
         }
         let Some((id, _)) = producers[value.index()] else { return false };
         let node = graph.node(id);

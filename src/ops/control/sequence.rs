@@ -114,7 +114,8 @@ impl Parts<'_> {
             Some(given) if self.known.integers(given)?.len() != 1 => self.known.integers(given)?.to_vec(),
             // One number is the length of all parts, of which the last may be shorter.
             _ => {
-                let step = given.map_or(Some(1), |given| self.known.integer(given)).filter(|&step| step > 0)?;
+                let step =
+                    given.map_or(Some(1), |given| self.known.integer(given)).filter(|&step| step > 0)?;
                 let whole = self.known.length(input, axis)? as i64;
                 (0..whole).step_by(usize::try_from(step).ok()?).map(|start| step.min(whole - start)).collect()
             }
