@@ -4,7 +4,7 @@ use super::CompressError;
 use crate::deps::{Analysis, Exactness, Groups, analyze};
 use crate::engine::{Engine, LoadOptions};
 use crate::ir::{Model, ValueId};
-use crate::ops::{counted_axis, has_control_flow, picks_by_index, unfold};
+use crate::ops::{contents, counted_axis, has_control_flow, picks_by_index, unfold};
 use crate::safe;
 use crate::shrink::{Prepared, prepare};
 use crate::tensor::DType;
@@ -56,6 +56,10 @@ impl Structure {
         fold_constants(&mut prepared.model, engine, load, picks_by_index);
         let mut trace = trace(&prepared.model, engine, load, &shapes)?;
         trace.vary_counts(&prepared.model, engine, load, counted_axis);
+        for id in contents(&prepared.model.graph) {
+            // They may have come out the same on all made-up inputs.
+            trace.facts.distrust_integers(id);
+        }
         let mut analysis = analyze(&prepared.model, &trace.facts);
         let groups = Groups::collect(&prepared.model.graph, &mut analysis);
         Ok(Self { prepared, trace, analysis, groups })

@@ -35,6 +35,13 @@ impl Facts {
         self.0.get(id.index())?.as_ref()
     }
 
+    /// Notes that the integers of a value may be others, whatever was seen.
+    pub fn distrust_integers(&mut self, id: ValueId) {
+        if let Some(Some(known)) = self.0.get_mut(id.index()) {
+            known.ints_vary.fill(true);
+        }
+    }
+
     /// Notes the facts of a value.
     pub fn set(&mut self, id: ValueId, facts: ValueFacts) {
         if self.0.len() <= id.index() {

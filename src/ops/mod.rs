@@ -27,7 +27,7 @@ mod recurrent;
 mod reduction;
 mod softmax;
 
-pub use control::{counted_axis, has_control_flow, unfold};
+pub use control::{contents, counted_axis, has_control_flow, unfold};
 pub use coupling::{Axis, Coupling, Slot};
 pub use cut::{Cut, Entry, NodeEdit, Replacement, ReplacementInput};
 pub use example::{Example, ExampleInput};

@@ -124,6 +124,23 @@ impl<'a> Known<'a> {
     }
 }
 
+/// The values that depend on what the graph's inputs hold, beyond how many elements there are.
+pub fn contents(graph: &Graph) -> Vec<ValueId> {
+    let mut computed = vec![false; graph.value_count()];
+    for id in graph.required_inputs() {
+        computed[id.index()] = true;
+    }
+    for (_, node) in graph.nodes().filter(|(_, node)| !is(node, "Shape") && !is(node, "Size")) {
+        let mut read = node.inputs.iter().flatten().chain(&node.captured);
+        if RANDOM.contains(&node.op_type.as_str()) || read.any(|input| computed[input.index()]) {
+            for output in node.outputs.iter().flatten() {
+                computed[output.index()] = true;
+            }
+        }
+    }
+    graph.values().map(|(id, _)| id).filter(|id| computed[id.index()]).collect()
+}
+
 /// For each value, whether its shape depends on what the graph's inputs hold, as far as one cannot exclude it.
 fn loose_shapes(graph: &Graph, facts: &Facts) -> Vec<bool> {
     let count = graph.value_count();

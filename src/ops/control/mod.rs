@@ -11,7 +11,7 @@ use crate::ir::{Facts, Graph, Node, NodeId, NodeSpec, ValueId, drop_unused};
 use crate::tensor::Tensor;
 
 use known::Known;
-pub use known::counted_axis;
+pub use known::{contents, counted_axis};
 
 /// A loop with more rounds than this stays a loop: the file would grow by as many copies of its body.
 const ROUNDS: i64 = 32;
