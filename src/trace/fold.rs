@@ -36,7 +36,7 @@ pub fn fold_constants(
         let initializer = graph.value(id).initializer();
         initializer
             .filter(|tensor| tensor.dtype().is_some_and(DType::is_float))
-            .map_or(0, |tensor| tensor.count())
+            .map_or(0, crate::ir::Initializer::count)
     };
     let mut chosen: Vec<(ValueId, Tensor)> = candidates
         .into_iter()

@@ -94,7 +94,8 @@ pub fn trace(
     for (id, tensor) in model.graph.initializers() {
         if let Some(dtype) = tensor.dtype() {
             let dims = tensor.dims();
-            let small = dtype.is_integer() && tensor.count() <= SMALL;
+            let whole = dtype.is_integer() || dtype == DType::Bool;
+            let small = whole && tensor.count() <= SMALL;
             let ints = small.then(|| tensor.tensor().ok()?.to_i64().ok()).flatten();
             let vary = vec![false; ints.as_ref().map_or(0, Vec::len)];
             let varies = vec![false; dims.len()];

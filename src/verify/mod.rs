@@ -286,4 +286,38 @@ mod tests {
         let message = error.to_string();
         assert!(message.contains("different outputs") && message.contains("\"w\""), "{message}");
     }
+
+    /// `sum = x + by` and what `table` holds at the place of its largest element.
+    fn choice(by: [f32; 2], factor: f32) -> Model {
+        let mut model = Model::empty("test", 17);
+        let graph = &mut model.graph;
+        let x = graph.add_value("x");
+        graph.add_input(x, DType::F32, &[DeclaredDim::Free, DeclaredDim::Fixed(2)]);
+        let by = graph.add_initializer("by", &Tensor::vector(by.to_vec()));
+        let factor = graph.add_initializer("factor", &Tensor::scalar(factor));
+        let table = graph.add_initializer("table", &Tensor::vector(vec![1.0_f32, -1.0]));
+        let sum = graph.add("sum", NodeSpec::new("Add", &[x, by]));
+        let scaled = graph.add("scaled", NodeSpec::new("Mul", &[sum, factor]));
+        let place = graph.add("place", NodeSpec::new("ArgMax", &[scaled]).attribute("axis", 1_i64));
+        let y = graph.add("y", NodeSpec::new("Gather", &[table, place]));
+        graph.add_output(y);
+        model
+    }
+
+    #[test]
+    fn a_tie_that_rounding_tips_is_no_difference_and_another_number_is() {
+        let ort = discover(&Discovery { engine: Choice::Ort, ..Discovery::default() }).unwrap().engine;
+        let samples = vec![vec![("x".to_owned(), Tensor::new(vec![1, 2], vec![1.0_f32, 1.0]).unwrap())]];
+        let load = LoadOptions::default();
+        let run =
+            |dense: &Model, small: &Model| compare(&*ort, &load, dense, small, &samples, false).unwrap();
+        let (left, right) = (choice([2e-7, 0.0], 1.0), choice([0.0, 2e-7], 1.0));
+        let tipped = run(&left, &right);
+        assert!(holds(&tipped), "{tipped:?}");
+        assert_eq!(tipped.decisions, 1);
+        assert!(tipped.max_rel_error > 0.0, "the numbers before the decision are compared");
+        assert!(!holds(&run(&left, &choice([0.0, 2e-7], 2.0))));
+        assert!(!holds(&run(&left, &choice([0.0, 2e-2], 1.0))));
+        assert_eq!(run(&left, &left).decisions, 0);
+    }
 }

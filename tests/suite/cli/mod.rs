@@ -2,6 +2,7 @@
 
 mod apply;
 mod compress;
+mod control;
 mod differentiate;
 mod refusals;
 mod reports;
