@@ -114,7 +114,7 @@ fn hint_of(error: &(dyn Error + 'static)) -> Option<&'static str> {
             }
             EngineError::Model(error) => return hint_of(error),
             EngineError::UnsupportedDevice { .. } => "use --device cpu",
-            EngineError::Load { .. } | EngineError::Operators { .. } => {
+            EngineError::Load { .. } | EngineError::Operators { .. } | EngineError::Misread { .. } => {
                 "try the other engine (--engine ort or --engine tract)"
             }
             EngineError::Run { .. } | EngineError::Port { .. } => {

@@ -73,6 +73,16 @@ pub enum EngineError {
         /// One `operator "node"` for each.
         nodes: Vec<String>,
     },
+    /// The model has nodes that the runtime is known to compute otherwise than ONNX defines them.
+    #[error("{engine} computes these nodes of {model} otherwise than ONNX defines them: {}", nodes.join(", "))]
+    Misread {
+        /// The engine's name.
+        engine: &'static str,
+        /// The model's path, or `the model` when it was given as bytes.
+        model: String,
+        /// One `operator "node" (what is misread)` for each.
+        nodes: Vec<String>,
+    },
     /// The runtime failed while running the model.
     #[error("{engine} failed to run the model: {message}")]
     Run {

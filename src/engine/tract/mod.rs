@@ -3,6 +3,7 @@
 //! Always true here: a model is compiled anew for every set of input shapes and outputs that it is run with, and
 //! the last few of these plans are kept; a panic of the runtime becomes an error. One thread works.
 
+mod misread;
 mod plan;
 mod session;
 mod values;

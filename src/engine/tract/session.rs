@@ -8,6 +8,7 @@ use tract_onnx::tract_hir::infer::InferenceModel;
 use tract_onnx::tract_hir::internal::OutletId;
 use tract_onnx::tract_hir::ops::unimpl::UnimplementedOp;
 
+use super::misread::misread;
 use super::plan::{Plan, Signature, Template, is_shape_like};
 use super::values::{from_tract, to_tract, with_values};
 use super::{NAME, guarded};
@@ -87,6 +88,10 @@ impl TractSession {
         let folder = folder.map(|folder| folder.to_string_lossy().into_owned());
         let ir_version = proto.ir_version;
         let graph = proto.graph.as_mut().ok_or_else(|| refused("it has no graph".to_owned()))?;
+        let nodes = misread(graph);
+        if !nodes.is_empty() {
+            return Err(EngineError::Misread { engine: NAME, model: source.describe(), nodes });
+        }
         let constant: Vec<String> = if ir_version < OVERRIDABLE_SINCE {
             graph.initializer.iter().map(|initializer| initializer.name.clone()).collect()
         } else {
