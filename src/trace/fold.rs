@@ -1,5 +1,6 @@
 //! Values that are computed from initializers alone, turned into initializers.
 
+use super::watch::show;
 use crate::engine::{Engine, EngineError, LoadOptions, load_model};
 use crate::ir::{Graph, Model, Node, ValueId, drop_unused};
 use crate::tensor::{DType, Tensor};
@@ -101,12 +102,8 @@ fn compute(
     values: &[ValueId],
 ) -> Result<Vec<Tensor>, EngineError> {
     let mut part = model.clone();
-    for &id in values {
-        part.graph.undeclare(id);
-    }
-    part.graph.set_outputs(values.to_vec());
     part.graph.set_inputs(Vec::new());
-    drop_unused(&mut part.graph);
+    show(&mut part.graph, values.to_vec());
     load_model(engine, options, &part)?.run(&[])
 }
 

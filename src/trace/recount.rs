@@ -3,7 +3,7 @@
 //! How many elements are not zero and how many boxes survive may come out the same in every run on made-up inputs. So
 //! the model runs again with another number of them, and what is different then was no constant.
 
-use super::watch::Watch;
+use super::watch::{Watch, given, show};
 use super::{Probe, Trace, compare};
 use crate::engine::{Engine, EngineError, LoadOptions, load_model};
 use crate::ir::{DeclaredDim, Model, Node, ValueId, drop_unused};
@@ -63,19 +63,9 @@ impl Trace {
         picked: &[(ValueId, usize)],
     ) -> Result<Vec<Tensor>, EngineError> {
         let mut open = model.clone();
-        for &(id, _) in picked {
-            open.graph.undeclare(id);
-        }
-        open.graph.set_outputs(picked.iter().map(|&(id, _)| id).collect());
-        drop_unused(&mut open.graph);
+        show(&mut open.graph, picked.iter().map(|&(id, _)| id).collect());
         let mut session = load_model(engine, options, &open)?;
-        let known = |name: &str| session.inputs().iter().any(|port| port.name == name);
-        let given: Vec<(&str, &Tensor)> = self
-            .inputs
-            .iter()
-            .filter(|(name, _)| known(name))
-            .map(|(name, tensor)| (name.as_str(), tensor))
-            .collect();
+        let given = given(&*session, &self.inputs);
         session.run(&given)
     }
 

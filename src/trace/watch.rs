@@ -179,7 +179,7 @@ fn made_values(graph: &Graph) -> Vec<ValueId> {
 }
 
 /// Makes `ids` the outputs, without their declared types: these may be wrong, the runtime finds the true ones.
-fn show(graph: &mut Graph, ids: Vec<ValueId>) {
+pub(super) fn show(graph: &mut Graph, ids: Vec<ValueId>) {
     for &id in &ids {
         graph.undeclare(id);
     }
@@ -187,7 +187,10 @@ fn show(graph: &mut Graph, ids: Vec<ValueId>) {
     crate::ir::drop_unused(graph);
 }
 
-fn given<'p>(session: &dyn Session, tensors: &'p [(String, Tensor)]) -> Vec<(&'p str, &'p Tensor)> {
+pub(super) fn given<'p>(
+    session: &dyn Session,
+    tensors: &'p [(String, Tensor)],
+) -> Vec<(&'p str, &'p Tensor)> {
     let known = |name: &str| session.inputs().iter().any(|port| port.name == name);
     tensors.iter().filter(|(name, _)| known(name)).map(|(name, tensor)| (name.as_str(), tensor)).collect()
 }

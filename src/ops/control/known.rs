@@ -6,16 +6,6 @@ use crate::ir::{Facts, Graph, Node, ValueId};
 /// Operators whose output's shape depends on what their inputs hold.
 const SHAPED_BY_VALUES: [&str; 6] =
     ["NonZero", "NonMaxSuppression", "Unique", "Compress", "SequenceMap", "Scan"];
-/// Along which axis the first output of a node has one entry for each element that the node found, if it counts some.
-pub fn counted_axis(node: &Node) -> Option<usize> {
-    match node.op_type.as_str() {
-        _ if !matches!(node.domain.as_str(), "" | "ai.onnx") => None,
-        "NonZero" => Some(1),
-        "NonMaxSuppression" => Some(0),
-        _ => None,
-    }
-}
-
 /// Operators that give numbers of their own.
 const RANDOM: [&str; 6] =
     ["Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"];
@@ -48,6 +38,17 @@ const SIZELESS: [&str; 24] = [
 ];
 /// Operators that hand on some elements of their first input.
 const SELECTING: [&str; 7] = ["Gather", "Slice", "Squeeze", "Unsqueeze", "Reshape", "Identity", "Cast"];
+
+/// Along which axis the first output of a node has one entry for each element that the node found, if it counts some.
+pub fn counted_axis(node: &Node) -> Option<usize> {
+    if is(node, "NonZero") {
+        Some(1)
+    } else if is(node, "NonMaxSuppression") {
+        Some(0)
+    } else {
+        None
+    }
+}
 
 /// What is known of the integers of a graph: those that follow from initializers and from fixed dimensions.
 pub(super) struct Known<'a> {

@@ -7,7 +7,7 @@
 mod known;
 mod sequence;
 
-use crate::ir::{Facts, Graph, Node, NodeId, NodeSpec, ValueId, drop_unused};
+use crate::ir::{Facts, Graph, Initializer, Node, NodeId, NodeSpec, ValueId, drop_unused};
 use crate::tensor::Tensor;
 
 use known::Known;
@@ -127,22 +127,31 @@ fn stays_true(graph: &Graph, known: &Known<'_>, value: ValueId, truth: ValueId) 
             return true;
         }
         if let Some(tensor) = graph.value(value).initializer() {
-            return tensor
-                .tensor()
-                .ok()
-                .and_then(|tensor| tensor.to_i64().ok())
-                .is_some_and(|ints| ints == [1]);
+            return is_true(tensor);
         }
         let Some((id, _)) = producers[value.index()] else { return false };
         let node = graph.node(id);
         match node.inputs.first().copied().flatten() {
             Some(input) if is(node, "Identity") || is(node, "Cast") => value = input,
             None if is(node, "Constant") => {
-                let constant = node.attributes.tensor("value").and_then(|tensor| tensor.tensor().ok());
-                return constant.and_then(|tensor| tensor.to_i64().ok()).is_some_and(|ints| ints == [1]);
+                return node.attributes.tensor("value").is_some_and(|tensor| is_true(&tensor));
             }
             _ => return false,
         }
+    }
+}
+
+fn is_true(constant: &Initializer) -> bool {
+    constant.tensor().ok().and_then(|tensor| tensor.to_i64().ok()).is_some_and(|ints| ints == [1])
+}
+
+/// An operator that adds or removes one axis, in the form that the operator set has for it.
+fn with_axis(graph: &mut Graph, op_type: &str, value: ValueId, axis: i64, opset: i64) -> NodeSpec {
+    if opset < 13 {
+        NodeSpec::new(op_type, &[value]).attribute("axes", vec![axis])
+    } else {
+        let axes = graph.add_initializer("axes", &Tensor::vector(vec![axis]));
+        NodeSpec::new(op_type, &[value, axes])
     }
 }
 
@@ -151,12 +160,7 @@ fn stack(graph: &mut Graph, values: &[ValueId], axis: i64, opset: i64) -> ValueI
     let rows: Vec<ValueId> = values
         .iter()
         .map(|&value| {
-            let spec = if opset < 13 {
-                NodeSpec::new("Unsqueeze", &[value]).attribute("axes", vec![axis])
-            } else {
-                let axes = graph.add_initializer("axes", &Tensor::vector(vec![axis]));
-                NodeSpec::new("Unsqueeze", &[value, axes])
-            };
+            let spec = with_axis(graph, "Unsqueeze", value, axis, opset);
             graph.add("row", spec)
         })
         .collect();

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::known::Known;
-use super::{is, stack};
+use super::{is, stack, with_axis};
 use crate::ir::{Graph, Node, NodeId, NodeSpec, ValueId};
 use crate::tensor::Tensor;
 
@@ -129,12 +129,7 @@ impl Parts<'_> {
         let mut made = graph.insert_node_before(id, "part", spec.attribute("axis", axis), lengths.len());
         if given.is_none() && node.attributes.int("keepdims") == Some(0) {
             for part in &mut made {
-                let spec = if self.opset < 13 {
-                    NodeSpec::new("Squeeze", &[*part]).attribute("axes", vec![axis])
-                } else {
-                    let axes = graph.add_initializer("axes", &Tensor::vector(vec![axis]));
-                    NodeSpec::new("Squeeze", &[*part, axes])
-                };
+                let spec = with_axis(graph, "Squeeze", *part, axis, self.opset);
                 *part = graph.insert_before(id, "part", spec);
             }
         }
