@@ -96,7 +96,7 @@ pub fn differentiate(
         }
     }
     let statistics = match request.batch_statistics {
-        Some(wanted) => ops::use_batch_statistics(&mut model.graph, &mut facts, opset, wanted),
+        Some(wanted) => ops::use_batch_statistics(&mut model.graph, &mut facts, wanted),
         None => Vec::new(),
     };
     let forward_graph = model.graph.clone();
@@ -147,9 +147,7 @@ pub fn differentiate(
     outputs.extend(statistics.iter().map(|statistic| statistic.updated));
     declare_outputs(&mut model.graph, &facts, seeds.loss, &gradients);
     model.graph.set_outputs(outputs);
-    if request.elementary {
-        ops::spell_out_batch_normalization(&mut model.graph, &facts, opset);
-    }
+    ops::spell_out_batch_normalization(&mut model.graph, &facts, opset, request.elementary);
     drop_unused(&mut model.graph);
     let violations = model.graph.check();
     if !violations.is_empty() {

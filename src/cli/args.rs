@@ -182,6 +182,9 @@ pub(super) struct TrainingArgs {
     /// Weight decay
     #[arg(long, value_name = "X", value_parser = values::not_negative)]
     pub(super) weight_decay: Option<f64>,
+    /// What batch normalisation does while the model is trained
+    #[arg(long, value_enum, default_value_t = TrainedBatchNormArg::Auto)]
+    pub(super) batch_norm: TrainedBatchNormArg,
     /// Radius of the ascent; 0 turns it off
     #[arg(long, value_name = "X", value_parser = values::not_negative)]
     pub(super) rho: Option<f64>,
@@ -396,6 +399,16 @@ pub(super) enum OptimizerArg {
     Sgd,
     /// Adam
     Adam,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum TrainedBatchNormArg {
+    /// As train; a convolutional classifier from which it was folded away gets it back, and it is folded in at the end
+    Auto,
+    /// Statistics of the batch; the running ones follow
+    Train,
+    /// Running statistics, which stay as they are
+    Frozen,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use safe_onnx::compress::{
-    ApplyPlan, DifferentiatePlan, EvalPlan, Heads, Limits, LossChoice, Method, ModelPlan, Optimizer, Plan,
-    Runtime, TargetLoss, Training, VerifyPlan,
+    ApplyPlan, BatchNorm, DifferentiatePlan, EvalPlan, Heads, Limits, LossChoice, Method, ModelPlan,
+    Optimizer, Plan, Runtime, TargetLoss, Training, VerifyPlan,
 };
 use safe_onnx::data::DataOptions;
 use safe_onnx::engine::{Choice, Device, Discovery, LoadOptions};
@@ -13,7 +13,7 @@ use safe_onnx::engine::{Choice, Device, Discovery, LoadOptions};
 use super::args::{
     ApplyArgs, BatchNormArg, CompressArgs, DifferentiateArgs, EngineArg, EngineArgs, EvalArgs, EvalLossArg,
     HeadsArg, InspectArgs, LimitArgs, LossArg, MethodArg, OptimizerArg, PixelArgs, TargetLossArg,
-    TrainingArgs, VerifyArgs,
+    TrainedBatchNormArg, TrainingArgs, VerifyArgs,
 };
 use super::failure::Failure;
 use super::values::DeviceChoice;
@@ -114,6 +114,11 @@ fn training(args: &TrainingArgs) -> Training {
         learning_rate: args.lr,
         momentum: args.momentum,
         weight_decay: args.weight_decay,
+        batch_norm: match args.batch_norm {
+            TrainedBatchNormArg::Auto => BatchNorm::Auto,
+            TrainedBatchNormArg::Train => BatchNorm::Train,
+            TrainedBatchNormArg::Frozen => BatchNorm::Frozen,
+        },
         radius: args.rho,
         penalty: args.lambda,
         dual_interval: args.dual_interval,

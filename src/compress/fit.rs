@@ -8,7 +8,7 @@ use super::objective::Objective;
 use super::samples::Samples;
 use super::settings::Settings;
 use super::structure::Structure;
-use super::{CompressError, Event, Observer, Plan};
+use super::{BatchNorm, CompressError, Event, Observer, Plan};
 use crate::autodiff::{Request, TrainingGraph, differentiate, trainable_initializers};
 use crate::data::Batch;
 use crate::engine::{Engine, LoadOptions, Session, load_model};
@@ -211,11 +211,16 @@ impl Fit<'_> {
             .collect()
     }
 
+    /// Whether batch normalisation uses the statistics of the batch.
+    fn trains_statistics(&self) -> bool {
+        self.samples.is_real() && self.plan.training.batch_norm != BatchNorm::Frozen
+    }
+
     fn training_graph(&self, model: &Model, facts: &Facts) -> Result<TrainingGraph, CompressError> {
         let request = Request {
             loss: self.objective.loss.clone(),
             trainable: trainable_initializers(&model.graph, facts),
-            batch_statistics: self.samples.is_real().then_some(crate::ops::Statistics::Own),
+            batch_statistics: self.trains_statistics().then_some(crate::ops::Statistics::Own),
             elementary: !self.engine.normalizes_batches(),
             freeze_unsupported: true,
         };
@@ -299,7 +304,7 @@ impl Fit<'_> {
 
     /// Estimates running statistics anew on data as it is, and puts everything into the model.
     fn reestimate(&self, phase: &mut Phase) -> Result<(), CompressError> {
-        if self.samples.is_real() {
+        if self.trains_statistics() {
             let mut teacher = self.teacher()?;
             let batches = self.samples.plain(self.settings.batch, STATISTICS_BATCHES, self.plan.seed)?;
             let given: Vec<Vec<Tensor>> = batches

@@ -7,11 +7,12 @@ use std::time::Instant;
 use super::budget::{self, Budget, Selection};
 use super::fit::{Fit, NORM};
 use super::objective::{self, Objective};
+use super::renormalize::Renormalized;
 use super::samples::Samples;
 use super::settings::{Circumstances, Settings};
 use super::structure::Structure;
 use super::verify::prove;
-use super::{CompressError, CutPlan, Event, Method, Observer, Plan, evaluate};
+use super::{BatchNorm, CompressError, CutPlan, Event, Method, Observer, Plan, evaluate};
 
 use crate::cost::CostModel;
 use crate::data::{self, Dataset};
@@ -20,7 +21,7 @@ use crate::ir::{Model, Storage};
 use crate::report::{CompressReport, ModelFigures, TargetFigures, Verified};
 use crate::safe::{GroupProjection, View};
 use crate::shrink::{expand, shrink};
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
 
 /// Batches of real data that the result is verified on.
 const VERIFY_BATCHES: usize = 2;
@@ -178,36 +179,10 @@ impl Run<'_> {
                 Samples::synthetic(self.engine, &plan.load, structure, plan.seed)?
             }
         };
-        let batch_normalised = !crate::ops::running_statistics(graph).is_empty();
-        let trainable = crate::autodiff::trainable_initializers(graph, &structure.trace.facts);
-        let mut about = Circumstances {
-            samples: samples.per_epoch(32),
-            real_data: samples.is_real(),
-            params: trainable
-                .iter()
-                .filter_map(|&id| graph.value(id).initializer())
-                .map(crate::ir::Initializer::count)
-                .sum(),
-            batch_normalised,
-            fixed_batch: (!structure.trace.free_batch).then_some(structure.trace.samples),
-            sparsifies: plan.method == Method::Safe,
-        };
-        let mut settings = Settings::choose(plan, &structure.trace, about);
-        if !samples.is_real() {
-            about.samples = samples.per_epoch(settings.batch);
-            settings = Settings::choose(plan, &structure.trace, about);
-        }
-        if trainable.is_empty() && settings.epochs > 0 {
-            if plan.training.epochs.is_some() {
-                return Err(CompressError::Loss(
-                    "the model has no float weights that can be trained".to_owned(),
-                ));
-            }
-            notes.push(
-                "the model has no weights that can be trained: it was pruned by magnitude only".to_owned(),
-            );
-            settings.epochs = 0;
-        }
+        let target = train.filter(|data| data.has_target()).and_then(Dataset::target_dtype);
+        let renormalized = self.renormalized(&samples, target)?;
+        let worked = renormalized.as_ref().map_or(structure, |made| &made.structure);
+        let (settings, per_epoch) = self.settings(&samples, worked, notes)?;
         if let Some(data) = train {
             data::check(data, settings.batch)?;
         }
@@ -215,12 +190,9 @@ impl Run<'_> {
             data::check(val, 1)?;
         }
         let outputs = self.dense_outputs()?;
-        let target = train.filter(|data| data.has_target()).and_then(Dataset::target_dtype);
         if settings.epochs == 0 {
             let objective = target
-                .map(|_| {
-                    objective::choose(graph, &structure.trace, plan.loss, target, about.samples, &outputs)
-                })
+                .map(|_| objective::choose(graph, &structure.trace, plan.loss, target, per_epoch, &outputs))
                 .transpose()?;
             let survivors = structure.groups.survivors(&structure.analysis, &first.removed);
             let small = shrink(&structure.prepared, &structure.trace.facts, &survivors)?;
@@ -233,19 +205,24 @@ impl Run<'_> {
                 samples,
             });
         }
-        let objective =
-            objective::choose(graph, &structure.trace, plan.loss, target, about.samples, &outputs)?;
+        let objective = objective::choose(graph, &structure.trace, plan.loss, target, per_epoch, &outputs)?;
         observer.event(Event::Note(format!("loss: {}", objective.text)));
         observer.event(Event::Note(format!(
             "{} epochs of {} samples in batches of {}; {}",
-            settings.epochs, about.samples, settings.batch, settings.text
+            settings.epochs, per_epoch, settings.batch, settings.text
         )));
+        if let Some(made) = &renormalized {
+            notes.push(format!(
+                "{} convolutions without batch normalisation had it while the model was trained; it is folded into them",
+                made.layers()
+            ));
+        }
         let measure = |model: &Model| Ok(self.measure(model, Some(&objective), settings.batch)?.1);
         let fit = Fit {
             plan,
             engine: self.engine,
             load: plan.load,
-            structure,
+            structure: worked,
             budget: self.budget,
             objective: &objective,
             settings: &settings,
@@ -255,9 +232,69 @@ impl Run<'_> {
         };
         let fitted = fit.run(first, observer)?;
         notes.extend(fitted.notes);
-        let (small, selection, batch) = (fitted.small, fitted.selection, settings.batch);
+        let (mut small, selection, batch) = (fitted.small, fitted.selection, settings.batch);
+        if let Some(made) = &renormalized {
+            made.fold(&mut small)?;
+        }
         let fitted = Some((fitted.figures, fitted.history));
         Ok(Outcome { small, selection, objective: Some(objective), fitted, batch, samples })
+    }
+
+    /// The settings of training the model of `worked`, and the samples of an epoch.
+    fn settings(
+        &self,
+        samples: &Samples,
+        worked: &Structure,
+        notes: &mut Vec<String>,
+    ) -> Result<(Settings, usize), CompressError> {
+        let plan = self.plan;
+        let (graph, trace) = (&worked.model().graph, &worked.trace);
+        let statistics = crate::ops::running_statistics(graph);
+        let batch_normalised = !statistics.is_empty() && plan.training.batch_norm != BatchNorm::Frozen;
+        let trainable = crate::autodiff::trainable_initializers(graph, &trace.facts);
+        let mut about = Circumstances {
+            samples: samples.per_epoch(32),
+            real_data: samples.is_real(),
+            params: trainable
+                .iter()
+                .filter_map(|&id| graph.value(id).initializer())
+                .map(crate::ir::Initializer::count)
+                .sum(),
+            batch_normalised,
+            fixed_batch: (!trace.free_batch).then_some(trace.samples),
+            sparsifies: plan.method == Method::Safe,
+        };
+        let mut settings = Settings::choose(plan, trace, about);
+        if !samples.is_real() {
+            about.samples = samples.per_epoch(settings.batch);
+            settings = Settings::choose(plan, trace, about);
+        }
+        if trainable.is_empty() && settings.epochs > 0 {
+            if plan.training.epochs.is_some() {
+                return Err(CompressError::Loss(
+                    "the model has no float weights that can be trained".to_owned(),
+                ));
+            }
+            notes.push(
+                "the model has no weights that can be trained: it was pruned by magnitude only".to_owned(),
+            );
+            settings.epochs = 0;
+        }
+        Ok((settings, about.samples))
+    }
+
+    /// The network with normalisations for the time of training, if that is wanted and fits.
+    fn renormalized(
+        &self,
+        samples: &Samples,
+        target: Option<DType>,
+    ) -> Result<Option<Renormalized>, CompressError> {
+        let (plan, structure) = (self.plan, self.structure);
+        let classifies = target.is_some_and(|dtype| !dtype.is_float());
+        if plan.training.batch_norm != BatchNorm::Auto || plan.training.epochs == Some(0) || !classifies {
+            return Ok(None);
+        }
+        Renormalized::of(structure, self.engine, &plan.load, &plan.shapes, samples, plan.seed)
     }
 
     fn dense_outputs(&self) -> Result<Vec<Tensor>, CompressError> {

@@ -68,6 +68,18 @@ pub enum Optimizer {
     Adam,
 }
 
+/// What batch normalisation does while a model is trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BatchNorm {
+    /// As [`BatchNorm::Train`]; a convolutional classifier that has none is given some for the time of training.
+    #[default]
+    Auto,
+    /// It uses the statistics of the batch, and the running ones follow.
+    Train,
+    /// It uses its running statistics, which stay.
+    Frozen,
+}
+
 /// Settings of training; what is not set is chosen from the model and the data.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Training {
@@ -83,6 +95,8 @@ pub struct Training {
     pub momentum: Option<f64>,
     /// Weight decay.
     pub weight_decay: Option<f64>,
+    /// What batch normalisation does.
+    pub batch_norm: BatchNorm,
     /// Radius rho of the ascent.
     pub radius: Option<f64>,
     /// Penalty lambda.

@@ -108,16 +108,15 @@ fn distance(
     let mut facts = structure.trace.facts.clone();
     let opset = model.opset("").unwrap_or(0);
     let statistics =
-        crate::ops::use_batch_statistics(&mut model.graph, &mut facts, opset, crate::ops::Statistics::Own);
+        crate::ops::use_batch_statistics(&mut model.graph, &mut facts, crate::ops::Statistics::Own);
     if statistics.is_empty() {
         return Ok(None);
     }
     let fixed = (!structure.trace.free_batch).then_some(structure.trace.samples);
     let batch = synthetic::batch(inputs, fixed.unwrap_or(JUDGED), 0, options)?;
     model.graph.set_outputs(statistics.iter().map(|statistic| statistic.updated).collect());
-    if !engine.normalizes_batches() {
-        crate::ops::spell_out_batch_normalization(&mut model.graph, &facts, opset);
-    }
+    let all = !engine.normalizes_batches();
+    crate::ops::spell_out_batch_normalization(&mut model.graph, &facts, opset, all);
     crate::ir::drop_unused(&mut model.graph);
     let Ok(mut session) = load_model(engine, load, &model) else { return Ok(None) };
     let given: Vec<(&str, &Tensor)> =

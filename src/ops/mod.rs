@@ -9,6 +9,7 @@ mod cut;
 mod example;
 mod node;
 mod opaque;
+mod renormalize;
 mod spec;
 mod tape;
 mod training;
@@ -35,6 +36,10 @@ pub use movement::scatter::picks_by_index;
 pub use movement::source::{separate_fillings, store_fillings};
 pub use node::{NodeView, Operand};
 pub use quantization::{Quantization, quantized_initializers};
+pub use renormalize::{
+    ChannelStatistics, NormalizedLayer, fold_normalization, insert_normalization, normalizable_layers,
+    observe_layers,
+};
 pub use spec::{MICROSOFT, NEWEST_OPSET, Spec};
 pub use tape::{Tape, TapeStart};
 pub use training::{

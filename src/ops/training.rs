@@ -5,7 +5,7 @@
 //! `momentum * running + (1 - momentum) * batch`.
 
 use super::tape::{Tape, TapeStart};
-use crate::ir::{Facts, Graph, NodeId, ValueId};
+use crate::ir::{Facts, Graph, Node, NodeId, ValueId};
 use crate::tensor::DType;
 
 /// A running statistic and what the batch says of it.
@@ -36,6 +36,11 @@ fn nodes(graph: &Graph) -> impl Iterator<Item = (NodeId, [ValueId; 2])> + '_ {
         })
 }
 
+/// Whether the node was made to use the batch's own statistics, or does so by itself since operator set 14.
+fn uses_batch_statistics(node: &Node) -> bool {
+    node.attributes.int("training_mode").unwrap_or(0) != 0
+}
+
 /// The initializers that hold running statistics: they follow the data and are not trained.
 pub fn running_statistics(graph: &Graph) -> Vec<ValueId> {
     nodes(graph).flat_map(|(_, statistics)| statistics).collect()
@@ -52,24 +57,19 @@ pub enum Statistics {
 }
 
 /// Makes every normalisation over the batch use the batch's own statistics, and returns for each running statistic
-/// the value that says what becomes of it. Nothing changes in operator sets that cannot say so.
+/// the value that says what becomes of it. Operator sets before 14 have no word for it: there the graph must go
+/// through [`spell_out_batch_normalization`] before it is used.
 pub fn use_batch_statistics(
     graph: &mut Graph,
     facts: &mut Facts,
-    opset: i64,
     wanted: Statistics,
 ) -> Vec<RunningStatistic> {
-    if opset < FIRST_WITH_TRAINING_MODE {
-        return Vec::new();
-    }
     let found: Vec<(NodeId, [ValueId; 2])> = nodes(graph).collect();
     let mut statistics = Vec::new();
     for (id, running) in found {
         let node = graph.node(id);
         let momentum = node.attributes.float("momentum").unwrap_or(0.9);
-        if node.attributes.int("training_mode").unwrap_or(0) != 0
-            || node.outputs.iter().flatten().count() != 1
-        {
+        if uses_batch_statistics(node) || node.outputs.iter().flatten().count() != 1 {
             continue;
         }
         graph.node_mut(id).attributes.set("training_mode", 1_i64);
@@ -89,9 +89,13 @@ pub fn use_batch_statistics(
     statistics
 }
 
-/// Writes every normalisation over the batch in elementary operators: for engines that have the operator only with
-/// constant statistics. Ensures the same values up to rounding.
-pub fn spell_out_batch_normalization(graph: &mut Graph, facts: &Facts, opset: i64) {
+/// Writes normalisations over the batch in elementary operators: all of them for engines that have the operator only
+/// with constant statistics (`all`), else those that use the batch's own in an operator set that does not know that.
+/// Ensures the same values up to rounding.
+pub fn spell_out_batch_normalization(graph: &mut Graph, facts: &Facts, opset: i64, all: bool) {
+    if !all && opset >= FIRST_WITH_TRAINING_MODE {
+        return;
+    }
     let found: Vec<NodeId> = graph
         .nodes()
         .filter(|(_, node)| {
@@ -106,7 +110,10 @@ pub fn spell_out_batch_normalization(graph: &mut Graph, facts: &Facts, opset: i6
         let (Some(inputs), Some(seen)) = (inputs, seen) else { continue };
         let &[x, scale, bias, mean, variance] = inputs.as_slice() else { continue };
         let (rank, dtype) = (seen.dims.len(), seen.dtype);
-        let trains = node.attributes.int("training_mode").unwrap_or(0) != 0;
+        let trains = uses_batch_statistics(&node);
+        if !all && !trains {
+            continue;
+        }
         let epsilon = f64::from(node.attributes.float("epsilon").unwrap_or(1e-5));
         let momentum = f64::from(node.attributes.float("momentum").unwrap_or(0.9));
         graph.replace_node(id, |graph| {

@@ -143,6 +143,46 @@ fn training_reaches_the_target_and_repeats_to_the_byte() {
     assert_ne!(bytes("a.onnx"), bytes("c.onnx"), "another seed");
 }
 
+#[test]
+fn a_folded_network_is_normalised_while_it_is_trained() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = write_images(folder.path(), 64, 0);
+    let model = fixture("resnet8.folded.onnx");
+    for (mode, notes) in [("auto", 1), ("train", 0), ("frozen", 0)] {
+        let words = [
+            "compress",
+            &model,
+            "-o",
+            "{}/small.onnx",
+            "--data",
+            data.to_str().unwrap(),
+            "--epochs",
+            "2",
+            "--batch",
+            "16",
+            "--batch-norm",
+            mode,
+            "--plan-out",
+            "{}/plan.json",
+            "--json",
+            "--quiet",
+            "--force",
+        ];
+        let report = run_in(folder.path(), &words).expect_code(0).json();
+        let told = report["notes"].as_array().unwrap().iter();
+        let told = told.filter(|note| note.as_str().unwrap().contains("batch normalisation")).count();
+        assert_eq!(told, notes, "{mode}: {report}");
+        assert!(report["verified"]["max_rel_error"].as_f64() < Some(1e-4), "{mode}");
+        // The file has the form of the original, and the plan fits it.
+        let operators = |path: &Path| -> Vec<String> {
+            Model::read(path).unwrap().graph.nodes().map(|(_, node)| node.op_type.clone()).collect()
+        };
+        assert_eq!(operators(&folder.path().join("small.onnx")), operators(Path::new(&model)), "{mode}");
+        let words = ["apply", &model, "{}/plan.json", "-o", "{}/again.onnx", "--force", "--json", "--quiet"];
+        run_in(folder.path(), &words).expect_code(0);
+    }
+}
+
 /// Elements of float initializers, running statistics left out.
 fn parameters(path: &Path) -> f64 {
     let graph = Model::read(path).unwrap().graph;
