@@ -50,7 +50,7 @@ pub fn apply(plan: &ApplyPlan, observer: &mut dyn Observer) -> Result<ApplyRepor
     let survivors = structure.groups.survivors(&structure.analysis, &removed);
     let facts = &structure.trace.facts;
     let mut small = shrink(&structure.prepared, facts, &survivors)?;
-    structure.prepared.merge_copies(&mut small.graph);
+    structure.prepared.finish(&mut small.graph)?;
     let verified = if plan.verify {
         observer.event(Event::Stage("verifying: masked dense model against small model"));
         let masked = mask(&structure.prepared, &survivors)?;

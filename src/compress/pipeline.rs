@@ -334,7 +334,7 @@ impl Run<'_> {
         let survivors = structure.groups.survivors(&structure.analysis, &outcome.selection.removed);
         let masked = expand(&structure.prepared, &survivors, &outcome.small)?;
         let mut small = outcome.small;
-        structure.prepared.merge_copies(&mut small.graph);
+        structure.prepared.finish(&mut small.graph)?;
         let verified = if plan.verify {
             observer.event(Event::Stage("verifying: masked dense model against small model"));
             Some(self.verify(&masked, &small, &outcome.samples)?)

@@ -29,6 +29,8 @@ pub struct Analysis {
     pub(super) consumed: Vec<Arc<[Slot]>>,
     /// Integer initializers that stand for real numbers.
     pub(super) quantized: Arc<BTreeMap<ValueId, Quantization>>,
+    /// Axes over which nodes average, exact as long as they make up for what left.
+    pub(super) averages: Vec<(NodeId, Arc<[Slot]>)>,
     /// Nodes that no operator understands.
     unknown: Vec<(NodeId, String)>,
 }
@@ -62,6 +64,7 @@ struct Walk<'a> {
     analysis: Analysis,
     inputs: &'a [Option<ValueId>],
     outputs: &'a [Option<ValueId>],
+    node: Option<NodeId>,
     place: String,
     /// By value: whether it is made of initializers alone, as a transposed weight is.
     constant: Vec<bool>,
@@ -177,6 +180,12 @@ impl Coupling for Walk<'_> {
         self.for_slots(axis, |table, slot| table.approximate(slot, reason));
     }
 
+    fn average(&mut self, axis: &Axis) {
+        if let (Some(node), Some(slots)) = (self.node, axis.slots()) {
+            self.analysis.averages.push((node, Arc::clone(slots)));
+        }
+    }
+
     fn split(&mut self, axis: &Axis, sizes: &[usize]) -> Vec<Axis> {
         let Some(slots) = axis.slots() else {
             return sizes.iter().map(|&size| Axis::fixed(size)).collect();
@@ -259,15 +268,17 @@ pub fn analyze(model: &Model, facts: &Facts) -> Analysis {
     let fixed = Pin { place: "graph".to_owned(), reason: "the axis has a fixed length".to_owned() };
     let parts = Vec::new();
     let consumed = Vec::new();
-    let analysis =
-        Analysis { table, axes, parts, reasons: vec![fixed], consumed, quantized, unknown: Vec::new() };
+    let (averages, unknown) = (Vec::new(), Vec::new());
+    let reasons = vec![fixed];
+    let analysis = Analysis { table, axes, parts, reasons, consumed, quantized, averages, unknown };
     let constant = graph.values().map(|(_, value)| value.initializer().is_some()).collect();
-    let mut walk = Walk { analysis, inputs: &[], outputs: &[], place: String::new(), constant };
+    let mut walk = Walk { analysis, inputs: &[], outputs: &[], node: None, place: String::new(), constant };
     for (id, node) in graph.nodes() {
         let opset = model.opset(&node.domain).unwrap_or(0);
         let view = NodeView::new(graph, facts, id, opset);
         walk.inputs = &node.inputs;
         walk.outputs = &node.outputs;
+        walk.node = Some(id);
         walk.place = graph.describe(id);
         let mut read = node.inputs.iter().flatten().chain(&node.captured);
         let constant = read.all(|input| walk.constant[input.index()]);

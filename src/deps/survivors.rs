@@ -1,10 +1,10 @@
 //! The indices that stay once groups have left.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{Analysis, Groups};
-use crate::ir::{ValueFacts, ValueId};
+use super::{Analysis, Exactness, Groups};
+use crate::ir::{NodeId, ValueFacts, ValueId};
 use crate::ops::{Quantization, Slot};
 
 /// For every axis of every value, the indices that stay.
@@ -13,6 +13,7 @@ pub struct Survivors {
     /// By value and axis; nothing where all stay.
     kept: Vec<Vec<Option<Arc<[usize]>>>>,
     quantized: Arc<BTreeMap<ValueId, Quantization>>,
+    averages: BTreeSet<NodeId>,
 }
 
 impl Survivors {
@@ -24,6 +25,11 @@ impl Survivors {
     /// How an initializer of integers stands for real numbers.
     pub fn quantization(&self, value: ValueId) -> Option<&Quantization> {
         self.quantized.get(&value)
+    }
+
+    /// Whether the averages that the node takes are to be those over all indices, with zeros for those that left.
+    pub fn averages(&self, node: NodeId) -> bool {
+        self.averages.contains(&node)
     }
 
     /// Whether any axis of the value shrinks.
@@ -68,6 +74,17 @@ impl Groups {
                 axes.iter().flatten().map(of_axis).collect()
             })
             .collect();
-        Survivors { kept, quantized: Arc::clone(&analysis.quantized) }
+        // What is only nearly right anyway is left to average over what stays, as all the rest of the model does.
+        let exact = |group: u32| {
+            let family = &self.families()[self.groups()[group as usize].family];
+            !removed[group as usize] || family.exactness == Exactness::Exact
+        };
+        let mut averages: BTreeSet<NodeId> = analysis.averages.iter().map(|(node, _)| *node).collect();
+        for (node, slots) in &analysis.averages {
+            if !slots.iter().flat_map(|&slot| self.of_slot(slot)).all(|&group| exact(group)) {
+                averages.remove(node);
+            }
+        }
+        Survivors { kept, quantized: Arc::clone(&analysis.quantized), averages }
     }
 }

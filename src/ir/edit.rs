@@ -255,6 +255,15 @@ impl Graph {
         }
     }
 
+    /// Makes the node that makes `output` make `value` instead, which nobody makes.
+    pub fn rename_produced(&mut self, output: ValueId, value: ValueId) {
+        for node in &mut self.nodes {
+            for made in node.outputs.iter_mut().flatten().filter(|made| **made == output) {
+                *made = value;
+            }
+        }
+    }
+
     /// Removes the nodes that `keep` refuses.
     pub fn retain_nodes(&mut self, mut keep: impl FnMut(NodeId, &Node) -> bool) {
         let nodes = &self.nodes;

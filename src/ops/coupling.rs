@@ -125,6 +125,10 @@ pub trait Coupling {
     /// The node's result depends on how many indices the axis has, so removing some is only approximately right.
     fn approximate(&mut self, axis: &Axis, reason: &str);
 
+    /// The node averages over the axis of a tensor that is zero at indices that have left. What the average is over
+    /// fewer indices, [`Cut::averages`](super::Cut::averages) has `resize` make up for, so that removing some is exact.
+    fn average(&mut self, axis: &Axis);
+
     /// The axis seen as a block of the given sizes, outermost first: what leaves must stay rectangular.
     fn split(&mut self, axis: &Axis, sizes: &[usize]) -> Vec<Axis>;
 

@@ -12,6 +12,8 @@ pub struct Cut<'a> {
     pub inputs: Vec<Vec<Option<&'a [usize]>>>,
     /// By output and axis; nothing where all stay.
     pub outputs: Vec<Vec<Option<&'a [usize]>>>,
+    /// Whether the averages of the node are to be those over all indices, of which those that left count as zeros.
+    pub averages: bool,
 }
 
 impl Cut<'_> {
@@ -23,6 +25,19 @@ impl Cut<'_> {
     /// The indices of an output axis that stay; nothing when all do.
     pub fn output(&self, output: usize, axis: usize) -> Option<&[usize]> {
         self.outputs.get(output)?.get(axis).copied().flatten()
+    }
+
+    /// The share of the indices of some axes of an input that stays, if averages over them are to be kept. `dims` are
+    /// the dimensions of the input before the cut.
+    pub fn averaged_share(
+        &self,
+        input: usize,
+        dims: &[usize],
+        axes: impl IntoIterator<Item = usize>,
+    ) -> Option<f64> {
+        let share = |axis: usize| self.input(input, axis).map(|kept| kept.len() as f64 / dims[axis] as f64);
+        let shares: Vec<f64> = axes.into_iter().filter_map(share).collect();
+        (self.averages && !shares.is_empty()).then(|| shares.iter().product())
     }
 
     /// Whether any axis of an output shrinks.
@@ -54,6 +69,10 @@ pub struct NodeEdit {
     pub inputs: BTreeMap<usize, Vec<Entry>>,
     /// Inputs that become constants, of any dimensions.
     pub constants: BTreeMap<usize, Tensor>,
+    /// Float inputs that are multiplied by a number.
+    pub input_factors: BTreeMap<usize, f64>,
+    /// Float outputs that are multiplied by a number.
+    pub output_factors: BTreeMap<usize, f64>,
     /// Integer outputs (1-D or 0-D) of which entries get other values, so that they stay what they were.
     pub outputs: BTreeMap<usize, Vec<Entry>>,
     /// Another operator that takes the node's place.

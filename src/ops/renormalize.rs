@@ -116,9 +116,7 @@ pub fn insert_normalization(graph: &mut Graph, layers: &[NormalizedLayer], stati
         let base = format!("{}.normalized", graph.value(layer.output).name());
         let spec = normalization(graph, layer, raw, statistics);
         let made = graph.insert_after(layer.node, &base, spec);
-        if let Some((node, _)) = graph.producers()[made.index()] {
-            graph.node_mut(node).outputs = vec![Some(layer.output)];
-        }
+        graph.rename_produced(made, layer.output);
     }
 }
 

@@ -1,6 +1,8 @@
 //! What an operator wants changed at its node, put into the graph.
 
-use crate::ir::{Facts, Graph, NodeId, NodeSpec, ValueId};
+use std::collections::BTreeSet;
+
+use crate::ir::{Facts, Graph, Initializer, IrError, NodeId, NodeSpec, ValueId};
 use crate::ops::{Entry, NodeEdit, ReplacementInput};
 use crate::tensor::{DType, Tensor};
 
@@ -17,6 +19,24 @@ pub(super) fn apply(graph: &mut Graph, facts: &Facts, id: NodeId, edit: NodeEdit
             inputs.resize(index + 1, None);
         }
         inputs[index] = Some(fresh);
+    }
+    for (index, factor) in edit.input_factors {
+        if let Some(old) = graph.node(id).inputs.get(index).copied().flatten() {
+            let factor = scalar(graph, facts, old, factor);
+            let base = format!("{}.scaled", graph.value(old).name());
+            let scaled = graph.insert_before(id, &base, NodeSpec::new(SCALE, &[old, factor]));
+            graph.node_mut(id).inputs[index] = Some(scaled);
+        }
+    }
+    for (index, factor) in edit.output_factors {
+        if let Some(old) = graph.node(id).outputs.get(index).copied().flatten() {
+            let factor = scalar(graph, facts, old, factor);
+            let raw = graph.add_value(&format!("{}.unscaled", graph.value(old).name()));
+            graph.node_mut(id).outputs[index] = Some(raw);
+            let base = format!("{}.scaled", graph.value(old).name());
+            let scaled = graph.insert_after(id, &base, NodeSpec::new(SCALE, &[raw, factor]));
+            graph.rename_produced(scaled, old);
+        }
     }
     for (index, tensor) in edit.constants {
         let name = fresh_base(graph, id);
@@ -57,6 +77,59 @@ pub(super) fn apply(graph: &mut Graph, facts: &Facts, id: NodeId, edit: NodeEdit
             node.attributes.set(&name, value);
         }
     }
+}
+
+/// The operator that factors are put in with, and how the names of the factors end.
+const SCALE: &str = "Mul";
+const FACTOR: &str = ".factor";
+
+/// Multiplies constants by the factors that [`apply`] put behind them.
+///
+/// # Errors
+/// When a constant cannot be read.
+pub(super) fn fold_factors(graph: &mut Graph) -> Result<(), IrError> {
+    let scaled: Vec<(NodeId, ValueId, ValueId, ValueId)> = graph
+        .nodes()
+        .filter(|(_, node)| node.op_type == SCALE)
+        .filter_map(|(id, node)| {
+            let (&[Some(constant), Some(factor)], &[Some(output)]) = (&node.inputs[..], &node.outputs[..])
+            else {
+                return None;
+            };
+            let put_in =
+                graph.value(factor).name().contains(FACTOR) && graph.value(factor).initializer().is_some();
+            (put_in && graph.value(constant).initializer().is_some())
+                .then_some((id, constant, factor, output))
+        })
+        .collect();
+    let mut folded = BTreeSet::new();
+    for (id, constant, factor, output) in scaled {
+        let read = |id: ValueId| graph.value(id).initializer().map(Initializer::tensor).transpose();
+        let (Some(tensor), Some(factor)) = (read(constant)?, read(factor)?) else { continue };
+        let (Ok(values), Ok(factor)) = (tensor.to_f64(), factor.to_f64()) else { continue };
+        let product: Vec<f64> = values.iter().map(|value| value * factor[0]).collect();
+        let Ok(product) = Tensor::new(tensor.dims().to_vec(), product) else { continue };
+        let product = product.cast_float(tensor.dtype());
+        let alone = graph.consumers()[constant.index()].len() == 1 && !graph.outputs().contains(&constant);
+        let result = if alone {
+            graph.set_initializer(constant, &product);
+            constant
+        } else {
+            let name = graph.value(output).name().to_owned();
+            graph.add_initializer(&name, &product)
+        };
+        graph.redirect(output, result);
+        folded.insert(id);
+    }
+    graph.retain_nodes(|id, _| !folded.contains(&id));
+    Ok(())
+}
+
+/// `factor` in the type of the value `like`.
+fn scalar(graph: &mut Graph, facts: &Facts, like: ValueId, factor: f64) -> ValueId {
+    let dtype = facts.get(like).map_or(DType::F32, |seen| seen.dtype);
+    let base = format!("{}{FACTOR}", graph.value(like).name());
+    graph.add_initializer(&base, &Tensor::scalar(factor).cast_float(dtype))
 }
 
 fn fresh_base(graph: &Graph, id: NodeId) -> String {

@@ -106,5 +106,6 @@ fn cut_of<'a>(model: &Model, facts: &Facts, survivors: &'a Survivors, id: NodeId
     Cut {
         inputs: node.inputs.iter().map(operand).collect(),
         outputs: node.outputs.iter().map(operand).collect(),
+        averages: survivors.averages(id),
     }
 }

@@ -1,6 +1,7 @@
 //! The form of a graph on which the analysis works.
 
-use crate::ir::{Graph, Model, ValueId, constants_to_initializers, drop_unused};
+use super::edits;
+use crate::ir::{Graph, IrError, Model, ValueId, constants_to_initializers, drop_unused};
 use crate::ops::{separate_fillings, store_fillings};
 use crate::tensor::DType;
 
@@ -63,8 +64,13 @@ impl Prepared {
         self.copies.iter().find(|(_, copy)| *copy == id).map(|(original, _)| *original)
     }
 
-    /// Makes copies that are still equal to their original one tensor again: the last thing to do to a small model.
-    pub fn merge_copies(&self, graph: &mut Graph) {
+    /// The last thing to do to a small model: makes copies that are still equal to their original one tensor again,
+    /// and multiplies constants by the factors that the cut put behind them.
+    ///
+    /// # Errors
+    /// When a constant cannot be read.
+    pub fn finish(&self, graph: &mut Graph) -> Result<(), IrError> {
+        edits::fold_factors(graph)?;
         for &(original, copy) in &self.copies {
             let (first, second) = (graph.value(original).initializer(), graph.value(copy).initializer());
             let equal = match (first, second) {
@@ -85,5 +91,6 @@ impl Prepared {
             graph.redirect(copy, original);
         }
         drop_unused(graph);
+        Ok(())
     }
 }

@@ -60,6 +60,7 @@ const NAMELESS: &[&str] = &["autodiff", "deps", "cost", "shrink"];
 
 /// Names that these modules may spell, because the operator is emitted there, never recognised.
 const EMITTED: &[(&str, &str, &str)] = &[
+    ("shrink/edits.rs", "Mul", "averages over fewer indices are multiplied by their share"),
     ("autodiff/mod.rs", "Add", "sums the gradients that reach one value"),
     ("autodiff/mod.rs", "Identity", "gives one gradient a second name"),
     ("autodiff/loss.rs", "Size", "the number of elements of a mean"),

@@ -123,6 +123,8 @@ const TRACT_EXCEPTIONS: &[(&str, Applies, &str)] = &[
     ("Pad", takes_negative_ints, "negative counts panic"),
     ("MaxRoiPool", |_| true, "the operator is not there"),
     ("ReverseSequence", |_| true, "the operator is not there"),
+    ("SkipLayerNormalization", has_default_epsilon, "another epsilon is taken where none is given"),
+    ("SkipSimplifiedLayerNormalization", has_default_epsilon, "another epsilon is taken where none is given"),
     ("SkipLayerNormalization", |example| example.inputs.contains(&ExampleInput::Absent), "it panics"),
     ("SkipSimplifiedLayerNormalization", |example| example.inputs.len() > 3, "the bias is left out"),
     ("RoiAlign", |_| true, "the operator is not there"),
@@ -170,6 +172,10 @@ fn is_batchwise(example: &Example) -> bool {
 
 fn is_special(example: &Example) -> bool {
     ["activations", "clip", "input_forget"].iter().any(|name| example.attributes.has(name))
+}
+
+fn has_default_epsilon(example: &Example) -> bool {
+    !example.attributes.has("epsilon")
 }
 
 fn runs_backwards(example: &Example) -> bool {

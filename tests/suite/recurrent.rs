@@ -153,7 +153,7 @@ fn families_of_units(model: Model, seed: u64) -> Result<usize, String> {
         }
         let survivors = groups.survivors(&analysis, &removed);
         let mut small = shrink(&prepared, &traced.facts, &survivors).map_err(|e| text(&e))?;
-        prepared.merge_copies(&mut small.graph);
+        prepared.finish(&mut small.graph).unwrap();
         let masked = mask(&prepared, &survivors).map_err(|e| text(&e))?;
         for engine in engines() {
             let place = |error: String| format!("{}: {error}", engine.name());

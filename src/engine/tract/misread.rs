@@ -48,6 +48,11 @@ fn misreading(node: &NodeProto) -> Option<&'static str> {
         {
             Some("the bias is left out")
         }
+        "SkipLayerNormalization" | "SkipSimplifiedLayerNormalization"
+            if node.domain == "com.microsoft" && find("epsilon").is_none() =>
+        {
+            Some("its epsilon is taken for 1e-5, and is 1e-12 where none is given")
+        }
         _ => None,
     }
 }

@@ -66,8 +66,8 @@ impl Operator for LayerNormalization {
         0
     }
 
-    fn resize(&self, _: &NodeView<'_>, _: &Cut<'_>, _: &mut NodeEdit) -> Result<(), Unsupported> {
-        Ok(())
+    fn resize(&self, node: &NodeView<'_>, cut: &Cut<'_>, edit: &mut NodeEdit) -> Result<(), Unsupported> {
+        self.rows(node)?.resize(node, cut, edit)
     }
 
     fn examples(&self) -> Vec<Example> {
@@ -78,6 +78,18 @@ impl Operator for LayerNormalization {
             case().attribute("axis", 1).computed(&[2, 3, 4]).weight(&[3, 4]),
             case().attribute("axis", 1).computed(&[2, 3, 4]).weight(&[4]),
         ];
+        if !self.with_mean {
+            examples.extend([
+                case().computed(&[2, 3, 6]).weight(&[6]).prunable(0, 2),
+                case()
+                    .attribute("axis", 1)
+                    .attribute("epsilon", 0.5)
+                    .computed(&[2, 3, 4])
+                    .weight(&[3, 4])
+                    .prunable(0, 1)
+                    .prunable(0, 2),
+            ]);
+        }
         if self.with_mean {
             examples.extend([
                 case().computed(&[2, 3, 6]).weight(&[6]).weight(&[6]).prunable(0, 1),

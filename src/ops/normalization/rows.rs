@@ -2,7 +2,7 @@
 
 use super::Standardised;
 use crate::ir::ValueId;
-use crate::ops::{Axis, Coupling, NodeView, Tape, Unsupported};
+use crate::ops::{Axis, Coupling, Cut, NodeEdit, NodeView, Tape, Unsupported};
 
 /// Rows over the last axes of a tensor that has the dimensions of output 0.
 pub(super) struct Rows {
@@ -27,6 +27,10 @@ impl Rows {
         own: &[Axis],
     ) -> Result<(), Unsupported> {
         let rank = own.len();
+        // Without a mean to be taken out, the statistics are those of a row with zeros in it.
+        let zero_rows = own[self.first..].iter().all(|own| own.is_fixed() || own.zero());
+        let statistics_used = node.output(1).is_some() || node.output(2).is_some();
+        let exact = !self.with_mean && zero_rows && !statistics_used;
         for (axis, own) in own.iter().enumerate() {
             if axis < self.first {
                 slots.set(0, axis, own.with_zero(own.zero() && self.bias.is_none()));
@@ -50,10 +54,30 @@ impl Rows {
                     None => zero = false,
                 }
             }
-            if !coupled.is_fixed() {
+            if exact && !own.is_fixed() {
+                slots.average(own);
+                zero |= self.bias.is_none();
+            } else if !coupled.is_fixed() {
                 slots.approximate(&coupled, "the statistics of a row are taken over the axis");
             }
             slots.set(0, axis, coupled.with_zero(zero));
+        }
+        Ok(())
+    }
+
+    /// Keeps the averages over rows of which some indices left, `own` of input 0. With `share` of the indices left, the
+    /// mean of the squares is `1 / share` of what it was, so `epsilon` grows as much, and the scale makes up for the
+    /// root of it.
+    pub(super) fn resize(
+        &self,
+        node: &NodeView<'_>,
+        cut: &Cut<'_>,
+        edit: &mut NodeEdit,
+    ) -> Result<(), Unsupported> {
+        let dims = node.y(0)?.dims();
+        if let Some(share) = cut.averaged_share(0, dims, self.first..dims.len()) {
+            edit.attribute("epsilon", (f64::from(self.epsilon) / share) as f32);
+            edit.input_factors.insert(self.scale, share.sqrt().recip());
         }
         Ok(())
     }

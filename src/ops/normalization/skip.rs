@@ -104,14 +104,19 @@ impl Operator for Skip {
         0
     }
 
-    fn resize(&self, _: &NodeView<'_>, _: &Cut<'_>, _: &mut NodeEdit) -> Result<(), Unsupported> {
-        Ok(())
+    fn resize(&self, node: &NodeView<'_>, cut: &Cut<'_>, edit: &mut NodeEdit) -> Result<(), Unsupported> {
+        self.rows(node)?.resize(node, cut, edit)
     }
 
     fn examples(&self) -> Vec<Example> {
-        let case = || Example::microsoft(self.spec.op_type);
+        let plain = || Example::microsoft(self.spec.op_type);
+        let case = || plain().attribute("epsilon", 1e-5);
         let pair = || case().computed(&[2, 3, 6]).computed(&[2, 3, 6]).weight(&[6]).prunable(0, 1);
-        let mut examples = vec![pair(), pair().weight(&[6]).attribute("epsilon", 0.1)];
+        let mut examples = vec![
+            plain().computed(&[2, 3, 6]).computed(&[2, 3, 6]).weight(&[6]).prunable(0, 1),
+            pair(),
+            pair().weight(&[6]).attribute("epsilon", 0.1),
+        ];
         if self.with_mean {
             examples.extend([
                 pair().weight(&[6]).weight(&[6]),
@@ -120,7 +125,9 @@ impl Operator for Skip {
                 case().computed(&[2, 3, 6]).weight(&[1, 3, 6]).weight(&[6]).weight(&[6]).prunable(0, 1),
             ]);
         } else {
-            examples.push(case().computed(&[3, 6]).computed(&[3, 6]).weight(&[6]).prunable(0, 0));
+            examples
+                .push(case().computed(&[3, 6]).computed(&[3, 6]).weight(&[6]).prunable(0, 0).prunable(0, 1));
+            examples.push(pair().weight(&[6]).attribute("epsilon", 0.5).prunable(0, 2));
         }
         examples
     }

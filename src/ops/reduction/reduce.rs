@@ -17,12 +17,22 @@ struct Reduce {
     spec: Spec,
     /// The first version in which `axes` is an input.
     axes_input_since: i64,
-    /// The zeros that masking puts in do not change the result.
-    ignores_zeros: bool,
+    zeros: Zeros,
     at_zero: AtZero,
     /// A reduction of one element is that element.
     keeps_single: bool,
     derivative: Derivative,
+}
+
+/// What becomes of the result when zeros among many elements are left out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Zeros {
+    /// Nothing.
+    Ignored,
+    /// It is that of another number of elements.
+    Averaged,
+    /// Another one.
+    Counted,
 }
 
 /// The result over zeros alone.
@@ -42,28 +52,34 @@ struct Reduction {
 }
 
 pub(in crate::ops) static OPERATORS: &[&dyn Operator] = &[
-    &Reduce { axes_input_since: 13, ..Reduce::new("ReduceSum", true, AtZero::Zero, true, sum) },
-    &Reduce::new("ReduceMean", false, AtZero::Zero, true, mean),
-    &Reduce::new("ReduceMax", false, AtZero::Zero, true, |_, tape, of| Ok(pick(tape, of, "Less"))),
-    &Reduce::new("ReduceMin", false, AtZero::Zero, true, |_, tape, of| Ok(pick(tape, of, "Greater"))),
-    &Reduce::new("ReduceProd", false, AtZero::Zero, true, |_, tape, of| Ok(prod(tape, of))),
-    &Reduce::new("ReduceL1", true, AtZero::Zero, false, |_, tape, of| Ok(l1(tape, of))),
-    &Reduce::new("ReduceL2", true, AtZero::Zero, false, |_, tape, of| Ok(l2(tape, of))),
-    &Reduce::new("ReduceSumSquare", true, AtZero::Zero, false, |_, tape, of| Ok(sum_square(tape, of))),
-    &Reduce::new("ReduceLogSum", true, AtZero::Infinite, false, log_sum),
-    &Reduce::new("ReduceLogSumExp", false, AtZero::Finite, false, |_, tape, of| Ok(log_sum_exp(tape, of))),
+    &Reduce { axes_input_since: 13, ..Reduce::new("ReduceSum", Zeros::Ignored, AtZero::Zero, true, sum) },
+    &Reduce::new("ReduceMean", Zeros::Averaged, AtZero::Zero, true, mean),
+    &Reduce::new("ReduceMax", Zeros::Counted, AtZero::Zero, true, |_, tape, of| Ok(pick(tape, of, "Less"))),
+    &Reduce::new("ReduceMin", Zeros::Counted, AtZero::Zero, true, |_, tape, of| {
+        Ok(pick(tape, of, "Greater"))
+    }),
+    &Reduce::new("ReduceProd", Zeros::Counted, AtZero::Zero, true, |_, tape, of| Ok(prod(tape, of))),
+    &Reduce::new("ReduceL1", Zeros::Ignored, AtZero::Zero, false, |_, tape, of| Ok(l1(tape, of))),
+    &Reduce::new("ReduceL2", Zeros::Ignored, AtZero::Zero, false, |_, tape, of| Ok(l2(tape, of))),
+    &Reduce::new("ReduceSumSquare", Zeros::Ignored, AtZero::Zero, false, |_, tape, of| {
+        Ok(sum_square(tape, of))
+    }),
+    &Reduce::new("ReduceLogSum", Zeros::Ignored, AtZero::Infinite, false, log_sum),
+    &Reduce::new("ReduceLogSumExp", Zeros::Counted, AtZero::Finite, false, |_, tape, of| {
+        Ok(log_sum_exp(tape, of))
+    }),
 ];
 
 impl Reduce {
     const fn new(
         op_type: &'static str,
-        ignores_zeros: bool,
+        zeros: Zeros,
         at_zero: AtZero,
         keeps_single: bool,
         derivative: Derivative,
     ) -> Self {
         let spec = Spec::onnx(op_type, 1..=2, &["axes", "keepdims", "noop_with_empty_axes"]);
-        Self { spec, axes_input_since: 18, ignores_zeros, at_zero, keeps_single, derivative }
+        Self { spec, axes_input_since: 18, zeros, at_zero, keeps_single, derivative }
     }
 
     /// The reduced axes in ascending order.
@@ -106,12 +122,20 @@ impl Operator for Reduce {
     fn couple(&self, node: &NodeView<'_>, slots: &mut dyn Coupling) -> Result<(), Unsupported> {
         let axes = self.axes(node)?;
         let keeps = node.int("keepdims", 1) != 0;
+        let zero_everywhere =
+            axes.iter().map(|&axis| slots.input(0, axis)).all(|own| own.is_fixed() || own.zero());
         let mut place = 0;
         for axis in 0..node.x(0)?.rank() {
             let own = slots.input(0, axis);
             if axes.contains(&axis) {
-                if !own.is_fixed() && (!self.ignores_zeros || !own.zero()) {
-                    slots.approximate(&own, "what is reduced over the axis changes with its indices");
+                if !own.is_fixed() {
+                    match self.zeros {
+                        Zeros::Ignored if own.zero() => {}
+                        Zeros::Averaged if zero_everywhere => slots.average(&own),
+                        _ => {
+                            slots.approximate(&own, "what is reduced over the axis changes with its indices");
+                        }
+                    }
                 }
                 place += usize::from(keeps);
                 continue;
@@ -149,7 +173,10 @@ impl Operator for Reduce {
         0
     }
 
-    fn resize(&self, _: &NodeView<'_>, _: &Cut<'_>, _: &mut NodeEdit) -> Result<(), Unsupported> {
+    fn resize(&self, node: &NodeView<'_>, cut: &Cut<'_>, edit: &mut NodeEdit) -> Result<(), Unsupported> {
+        if let Some(share) = cut.averaged_share(0, node.x(0)?.dims(), self.axes(node)?) {
+            edit.output_factors.insert(0, share);
+        }
         Ok(())
     }
 
@@ -173,7 +200,11 @@ impl Operator for Reduce {
             examples = examples.into_iter().map(|example| example.prunable(0, 1)).collect();
         }
         examples.push(case(self.axes_input_since).attribute("keepdims", 0));
-        examples.push(attribute(vec![1]).attribute("keepdims", 0));
+        let across = attribute(vec![1]).attribute("keepdims", 0);
+        examples.push(if self.zeros == Zeros::Counted { across } else { across.prunable(0, 1) });
+        if self.zeros == Zeros::Averaged {
+            examples.push(attribute(vec![1, 2]).prunable(0, 1).prunable(0, 2));
+        }
         if self.keeps_single {
             examples.push(case(self.axes_input_since).attribute("noop_with_empty_axes", 1).prunable(0, 1));
         }
