@@ -124,6 +124,9 @@ pub(super) struct ApplyArgs {
     /// Does not hold the small model against the masked one
     #[arg(long)]
     pub(super) no_verify: bool,
+    /// Lets the plan name groups that are only approximately right; the difference is measured
+    #[arg(long)]
+    pub(super) allow_approximate: bool,
     /// Replaces an existing file
     #[arg(long)]
     pub(super) force: bool,
@@ -155,6 +158,10 @@ pub(super) struct LimitArgs {
     /// Widths are kept to multiples of this
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = values::positive)]
     pub(super) round_to: usize,
+    /// Lets widths leave over which a layer normalisation takes its statistics, and other groups that are only
+    /// approximately right; the difference from the masked model is measured and reported
+    #[arg(long)]
+    pub(super) allow_approximate: bool,
     /// What leaves an attention: heads, some width of every head, or both
     #[arg(long, value_enum, default_value_t = HeadsArg::Auto)]
     pub(super) heads: HeadsArg,

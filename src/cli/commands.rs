@@ -33,8 +33,7 @@ fn run_compress(args: &CompressArgs) -> Result<Outcome, Failure> {
         write_atomically(path, output::json(&report)?.as_bytes(), args.force)?;
     }
     output::report(&report, args.json)?;
-    let differs = report.verified.as_ref().is_some_and(|verified| !safe_onnx::verify::holds(verified));
-    Ok(if report.target_met && !differs { Outcome::Done } else { Outcome::Missed })
+    Ok(if report.target_met { Outcome::Done } else { Outcome::Missed })
 }
 
 fn run_apply(args: &ApplyArgs) -> Result<Outcome, Failure> {

@@ -84,6 +84,7 @@ pub(super) fn apply(args: &ApplyArgs) -> Result<ApplyPlan, Failure> {
         cut: args.plan.clone(),
         output: args.output.clone(),
         verify: !args.no_verify,
+        allow_approximate: args.allow_approximate,
         force: args.force,
     })
 }
@@ -100,6 +101,7 @@ fn limits(args: &LimitArgs) -> Limits {
             HeadsArg::Whole => Heads::Whole,
             HeadsArg::Width => Heads::Width,
         },
+        allow_approximate: args.allow_approximate,
     }
 }
 

@@ -23,6 +23,8 @@ pub struct ApplyPlan {
     pub output: PathBuf,
     /// Whether the result is verified before it is written.
     pub verify: bool,
+    /// Whether the plan may name groups that are only approximately right.
+    pub allow_approximate: bool,
     /// Whether an existing file is replaced.
     pub force: bool,
 }
@@ -47,6 +49,15 @@ pub fn apply(plan: &ApplyPlan, observer: &mut dyn Observer) -> Result<ApplyRepor
     observer.event(Event::Stage("tracing shapes and finding groups"));
     let structure = Structure::of(model, engine, &runtime.load, &plan.model.shapes)?;
     let removed = cut.removed(&structure)?;
+    let approximate = structure.approximate_groups(&removed);
+    if approximate > 0 && !plan.allow_approximate {
+        return Err(CompressError::CutPlan {
+            place: plan.cut.display().to_string(),
+            problem: format!(
+                "{approximate} of its groups are only approximately right in this model; --allow-approximate lets them leave"
+            ),
+        });
+    }
     let survivors = structure.groups.survivors(&structure.analysis, &removed);
     let facts = &structure.trace.facts;
     let mut small = shrink(&structure.prepared, facts, &survivors)?;
@@ -55,7 +66,7 @@ pub fn apply(plan: &ApplyPlan, observer: &mut dyn Observer) -> Result<ApplyRepor
         observer.event(Event::Stage("verifying: masked dense model against small model"));
         let masked = mask(&structure.prepared, &survivors)?;
         let inputs = [structure.trace.inputs.clone()];
-        Some(prove(engine, &runtime.load, &masked, &small, &inputs, false)?)
+        Some(prove(engine, &runtime.load, &masked, &small, &inputs, false, approximate)?)
     } else {
         None
     };

@@ -1,6 +1,6 @@
 //! Which groups leave so that the budget is met.
 
-use super::{Quantity, Target};
+use super::{Limits, Quantity, Target};
 use crate::cost::{Cost, CostModel, Meter};
 use crate::deps::{Analysis, Exactness, Groups};
 
@@ -43,25 +43,26 @@ struct Order {
 
 impl<'a> Budget<'a> {
     /// The budget `target`. Each family keeps at least as many groups as `floors` says, and a multiple of
-    /// `round_to`.
+    /// what `limits` rounds to.
     pub(super) fn new(
         cost: &'a CostModel<'a>,
         analysis: &'a Analysis,
         groups: &'a Groups,
         target: Target,
         floors: Vec<usize>,
-        round_to: usize,
+        limits: &Limits,
     ) -> Self {
         let free = groups
             .groups()
             .iter()
             .map(|group| {
                 let exact = groups.families()[group.family].exactness == Exactness::Exact;
-                exact && floors[group.family] < groups.families()[group.family].groups.len()
+                (exact || limits.allow_approximate)
+                    && floors[group.family] < groups.families()[group.family].groups.len()
             })
             .collect();
         let dense = cost.dense();
-        Self { cost, analysis, groups, target, floors, free, round_to: round_to.max(1), dense }
+        Self { cost, analysis, groups, target, floors, free, round_to: limits.round_to.max(1), dense }
     }
 
     /// Groups that may leave.

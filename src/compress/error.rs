@@ -86,7 +86,7 @@ pub enum CompressError {
 fn reasons(approximate: usize, unknown: &[String]) -> String {
     let mut parts = vec![String::new()];
     if approximate > 0 {
-        parts.push(format!("{approximate} families would be only approximately right and are left alone"));
+        parts.push(format!("{approximate} families would be only approximately right and are left alone (--allow-approximate)"));
     }
     if !unknown.is_empty() {
         let (first, more) = unknown.split_at(unknown.len().min(3));

@@ -35,6 +35,9 @@ pub struct Limits {
     pub round_to: usize,
     /// What may leave an axis of blocks.
     pub heads: Heads,
+    /// Whether groups may leave that are only approximately right: the widths over which a layer normalisation takes
+    /// its statistics, and the like.
+    pub allow_approximate: bool,
 }
 
 impl Default for Limits {
@@ -46,6 +49,7 @@ impl Default for Limits {
             min_width: 1,
             round_to: 1,
             heads: Heads::Auto,
+            allow_approximate: false,
         }
     }
 }

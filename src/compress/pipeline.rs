@@ -55,7 +55,7 @@ pub fn compress(
     let cost = CostModel::new(structure.model(), &structure.trace.facts, structure.trace.samples);
     let floors = plan.limits.floors(&structure);
     let budget =
-        Budget::new(&cost, &structure.analysis, &structure.groups, plan.target, floors, plan.limits.round_to);
+        Budget::new(&cost, &structure.analysis, &structure.groups, plan.target, floors, &plan.limits);
     let (train, val) = open_data(plan, &structure)?;
     let run = Run {
         plan,
@@ -139,12 +139,13 @@ impl Run<'_> {
         if selection.share <= target.share {
             return Ok(());
         }
+        let target_allows = self.plan.limits.allow_approximate;
         Err(CompressError::Unreachable {
             quantity: target.quantity.name(),
             target: target.share,
             smallest: self.budget.smallest_share(),
             groups: self.budget.free().iter().filter(|free| **free).count(),
-            approximate: self.structure.approximate_families(),
+            approximate: if target_allows { 0 } else { self.structure.approximate_families() },
             unknown: self
                 .structure
                 .analysis
@@ -337,7 +338,13 @@ impl Run<'_> {
         structure.prepared.finish(&mut small.graph)?;
         let verified = if plan.verify {
             observer.event(Event::Stage("verifying: masked dense model against small model"));
-            Some(self.verify(&masked, &small, &outcome.samples)?)
+            let approximate = structure.approximate_groups(&outcome.selection.removed);
+            if approximate > 0 {
+                notes.push(format!(
+                    "{approximate} of the groups that left are only approximately right, so masked and small model differ"
+                ));
+            }
+            Some(self.verify(&masked, &small, &outcome.samples, approximate)?)
         } else {
             notes.push("the result was not verified".to_owned());
             None
@@ -428,7 +435,13 @@ impl Run<'_> {
         result
     }
 
-    fn verify(&self, masked: &Model, small: &Model, samples: &Samples) -> Result<Verified, CompressError> {
+    fn verify(
+        &self,
+        masked: &Model,
+        small: &Model,
+        samples: &Samples,
+        approximate: usize,
+    ) -> Result<Verified, CompressError> {
         let mut inputs = vec![self.structure.trace.inputs.clone()];
         let real = samples.is_real();
         if let Some(data) = self.val.filter(|_| real) {
@@ -442,7 +455,7 @@ impl Run<'_> {
                     .map(|batch| names.clone().cloned().zip(batch.inputs).collect::<Vec<_>>()),
             );
         }
-        prove(self.engine, &self.plan.load, masked, small, &inputs, real)
+        prove(self.engine, &self.plan.load, masked, small, &inputs, real, approximate)
     }
 
     /// Latency of one sample; nothing where a model does not run alone.

@@ -4,7 +4,7 @@ use super::CompressError;
 use crate::deps::{Analysis, Exactness, Groups, analyze};
 use crate::engine::{Engine, LoadOptions};
 use crate::ir::{Model, ValueId};
-use crate::ops::{contents, counted_axis, has_control_flow, picks_by_index, unfold};
+use crate::ops::{contents, counted_axis, has_control_flow, is_better_folded, unfold};
 use crate::safe;
 use crate::shrink::{Prepared, prepare};
 use crate::tensor::DType;
@@ -53,7 +53,7 @@ impl Structure {
         let shapes = InputShapes::new(&model.graph, shapes)?;
         let model = unfolded(model, engine, load, &shapes)?;
         let mut prepared = prepare(model);
-        fold_constants(&mut prepared.model, engine, load, picks_by_index);
+        fold_constants(&mut prepared.model, engine, load, is_better_folded);
         let mut trace = trace(&prepared.model, engine, load, &shapes)?;
         trace.vary_counts(&prepared.model, engine, load, counted_axis);
         for id in contents(&prepared.model.graph) {
@@ -72,6 +72,13 @@ impl Structure {
     /// Why a family is left alone by default, for each one that is.
     pub(super) fn approximate_families(&self) -> usize {
         self.groups.families().iter().filter(|family| family.exactness != Exactness::Exact).count()
+    }
+
+    /// How many of the groups marked in `removed` are only approximately right.
+    pub(super) fn approximate_groups(&self, removed: &[bool]) -> usize {
+        let families = self.groups.families();
+        let exact = |group: &crate::deps::Group| families[group.family].exactness == Exactness::Exact;
+        self.groups.groups().iter().zip(removed).filter(|(group, removed)| **removed && !exact(group)).count()
     }
 
     /// The groups over the given tensors, numbered by their place in `tensors`.

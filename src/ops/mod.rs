@@ -32,7 +32,6 @@ pub use control::{contents, counted_axis, has_control_flow, unfold};
 pub use coupling::{Axis, Coupling, Slot};
 pub use cut::{Cut, Entry, NodeEdit, Replacement, ReplacementInput};
 pub use example::{Example, ExampleInput};
-pub use movement::scatter::picks_by_index;
 pub use movement::source::{separate_fillings, store_fillings};
 pub use node::{NodeView, Operand};
 pub use quantization::{Quantization, quantized_initializers};
@@ -47,6 +46,14 @@ pub use training::{
 };
 
 use thiserror::Error;
+
+use crate::ir::Node;
+
+/// Whether what the node makes of constants is better taken for a constant than followed: elements are picked by
+/// index, or statistics are taken, as where weights are standardised.
+pub fn is_better_folded(node: &Node) -> bool {
+    movement::scatter::picks_by_index(node) || normalization::is_one(node) || reduction::is_one(node)
+}
 
 /// Why an operator cannot do what is asked of it at one node. The text completes "… because".
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

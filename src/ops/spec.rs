@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 
 use super::NodeView;
+use crate::ir::Node;
 
 /// The newest version of ONNX's operator set whose changes are accounted for here.
 pub const NEWEST_OPSET: i64 = 26;
@@ -56,6 +57,12 @@ impl Spec {
     #[must_use]
     pub const fn outputs(self, outputs: RangeInclusive<usize>) -> Self {
         Self { outputs, ..self }
+    }
+
+    /// Whether the node is of this operator, in any form.
+    pub fn names(&self, node: &Node) -> bool {
+        let domain = if node.domain == "ai.onnx" { "" } else { &node.domain };
+        self.op_type == node.op_type && self.domain == domain
     }
 
     /// Whether the node is inside.

@@ -33,7 +33,11 @@ fn side_by_side(dense: &ModelFigures, small: &ModelFigures) -> Table {
 
 fn write_verdict(formatter: &mut Formatter<'_>, verified: Option<&Verified>) -> fmt::Result {
     let Some(verified) = verified else { return writeln!(formatter, "verified  no (--no-verify)") };
-    let verdict = if verified.max_rel_error <= verified.tolerance { "equal" } else { "DIFFERENT" };
+    let verdict = match verified.approximate_groups {
+        _ if verified.max_rel_error <= verified.tolerance => "equal",
+        0 => "DIFFERENT",
+        _ => "approximate",
+    };
     writeln!(formatter, "verified  {verdict}: {verified}")
 }
 

@@ -53,6 +53,9 @@ pub struct Verified {
     /// was given, because rounding errors tipped some; 0 where the outputs agreed as they were. Otherwise `outputs`
     /// lists the numbers that were decided on, too.
     pub decisions: usize,
+    /// Groups among those that left that are only approximately right: then a difference above the tolerance is no
+    /// defect.
+    pub approximate_groups: usize,
     /// One entry an output, in the order of the dense model.
     pub outputs: Vec<OutputDifference>,
 }

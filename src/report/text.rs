@@ -35,6 +35,9 @@ impl Display for Verified {
         if self.decisions > 0 {
             write!(formatter, ", given the same {} decisions (rounding errors tipped some)", self.decisions)?;
         }
+        if self.approximate_groups > 0 {
+            write!(formatter, ", {} groups only approximately right", self.approximate_groups)?;
+        }
         Ok(())
     }
 }

@@ -8,8 +8,8 @@ use crate::tensor::{DType, Tensor};
 /// Operators with inputs that give another result each time.
 const RANDOM: [&str; 4] = ["Bernoulli", "Multinomial", "RandomNormalLike", "RandomUniformLike"];
 
-/// Replaces what the nodes that `picked` names make of initializers alone by initializers of the same names, as far
-/// as the initializers it is made of are read by nobody else and no larger tensor comes of it. Ensures that no value
+/// Replaces what the nodes that `picked` names, and the nodes behind them, make of initializers alone by initializers
+/// of the same names, as far as the initializers it is made of are read by nobody else and no larger tensor comes of it. Ensures that no value
 /// changes. A part that the engine does not run stays as it is. Gives how many there were.
 pub fn fold_constants(
     model: &mut Model,
@@ -18,16 +18,7 @@ pub fn fold_constants(
     picked: impl Fn(&Node) -> bool,
 ) -> usize {
     let sources = constant_sources(&model.graph);
-    let candidates: Vec<ValueId> = model
-        .graph
-        .nodes()
-        .filter(|(_, node)| picked(node))
-        .filter_map(|(_, node)| match node.outputs[..] {
-            [Some(output)] => Some(output),
-            _ => None,
-        })
-        .filter(|output| sources[output.index()].is_some())
-        .collect();
+    let candidates = candidates(&model.graph, &sources, picked);
     if candidates.is_empty() {
         return 0;
     }
@@ -64,6 +55,30 @@ pub fn fold_constants(
         model.require_ir_version(4);
     }
     chosen.len()
+}
+
+/// The constant values that depend on a node that is picked.
+fn candidates(
+    graph: &Graph,
+    sources: &[Option<Vec<ValueId>>],
+    picked: impl Fn(&Node) -> bool,
+) -> Vec<ValueId> {
+    let consumers = graph.consumers();
+    let mut behind = vec![false; graph.value_count()];
+    let mut found = Vec::new();
+    for (_, node) in graph.nodes() {
+        if !picked(node) && !node.inputs.iter().flatten().any(|input| behind[input.index()]) {
+            continue;
+        }
+        // Statistics that a normalisation could give out as well are read by nobody here.
+        let Some((Some(first), others)) = node.outputs.split_first() else { continue };
+        let unread = |id: &ValueId| consumers[id.index()].is_empty() && !graph.outputs().contains(id);
+        if sources[first.index()].is_some() && others.iter().flatten().all(unread) {
+            behind[first.index()] = true;
+            found.push(*first);
+        }
+    }
+    found
 }
 
 /// For each value that is computed from initializers alone, these.

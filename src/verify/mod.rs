@@ -169,6 +169,7 @@ impl Comparison<'_> {
             samples: count,
             real_data: self.real_data,
             decisions: handed.len(),
+            approximate_groups: 0,
             outputs,
         })
     }

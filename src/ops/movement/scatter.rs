@@ -44,9 +44,8 @@ pub(in crate::ops) static OPERATORS: &[&dyn Operator] = &[
 ];
 
 /// Whether the node reads or writes elements one by one, so that the axes it indexes cannot leave in part.
-pub fn picks_by_index(node: &Node) -> bool {
-    let standard = matches!(node.domain.as_str(), "" | "ai.onnx");
-    standard && OPERATORS.iter().any(|operator| operator.spec().op_type == node.op_type)
+pub(in crate::ops) fn picks_by_index(node: &Node) -> bool {
+    OPERATORS.iter().any(|operator| operator.spec().names(node))
 }
 
 const INDEXED: &str = "the node picks its elements by index";

@@ -11,7 +11,20 @@ mod rows;
 pub(super) mod skip;
 
 use super::{Axis, Coupling, NodeView, Tape, Unsupported};
-use crate::ir::ValueId;
+use crate::ir::{Node, ValueId};
+
+/// Whether the node is one of these operators.
+pub(super) fn is_one(node: &Node) -> bool {
+    let files = [
+        batch::OPERATORS,
+        instance::OPERATORS,
+        layer::OPERATORS,
+        local::OPERATORS,
+        lp::OPERATORS,
+        mean_variance::OPERATORS,
+    ];
+    files.into_iter().flatten().any(|operator| operator.spec().names(node))
+}
 
 /// Ties the channel axis to the vectors `[C]` of the inputs `scale` and `bias`; returns the axis of the result,
 /// which is zero where both are.

@@ -144,6 +144,37 @@ fn training_reaches_the_target_and_repeats_to_the_byte() {
 }
 
 #[test]
+fn what_is_only_nearly_right_leaves_only_if_that_is_allowed() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = fixture("vit_tiny.onnx");
+    // The width over which the layers are normalised.
+    let words = |output: &'static str| {
+        let mut words = vec!["compress", &model, "-o", output, "--plan-out", "{}/plan.json", "--force"];
+        words.extend(["--method", "magnitude", "--epochs", "0", "--target", "macs=0.7", "--json", "--quiet"]);
+        words.extend(["--only", "^patch"]);
+        words
+    };
+    let refused = run_in(folder.path(), &words("{}/small.onnx"));
+    refused.expect_code(2);
+    let mut allowed = words("{}/small.onnx");
+    allowed.push("--allow-approximate");
+    let report = run_in(folder.path(), &allowed).expect_code(0).json();
+    let verified = &report["verified"];
+    assert!(verified["approximate_groups"].as_u64() > Some(0), "{verified}");
+    // Measured, not assumed: it is there, and it is no disaster.
+    let error = verified["max_rel_error"].as_f64().unwrap();
+    assert!(error > 1e-4 && error < 1.0, "{verified}");
+    let notes = report["notes"].as_array().unwrap().iter();
+    assert!(notes.filter_map(|note| note.as_str()).any(|note| note.contains("approximately right")));
+    let apply = ["apply", &model, "{}/plan.json", "-o", "{}/again.onnx", "--json", "--quiet"];
+    let refused = run_in(folder.path(), &apply).expect_code(2);
+    assert!(refused.stderr.contains("--allow-approximate"), "{}", refused.stderr);
+    run_in(folder.path(), &[&apply[..], &["--allow-approximate"]].concat()).expect_code(0);
+    let bytes = |name: &str| fs::read(folder.path().join(name)).unwrap();
+    assert_eq!(bytes("small.onnx"), bytes("again.onnx"));
+}
+
+#[test]
 fn a_folded_network_is_normalised_while_it_is_trained() {
     let folder = tempfile::tempdir().unwrap();
     let data = write_images(folder.path(), 64, 0);
