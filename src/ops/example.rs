@@ -17,6 +17,8 @@ pub enum ExampleInput {
     Positive(Vec<usize>),
     /// A constant.
     Constant(Tensor),
+    /// Bytes that other nodes compute, of these dimensions, with this zero point.
+    Quantized(Vec<usize>, u8),
 }
 
 /// One node to test the laws on: gradient equals finite differences, masked equals shrunk, MACs as stated.
@@ -95,6 +97,12 @@ impl Example {
     #[must_use]
     pub fn computed(self, dims: &[usize]) -> Self {
         self.input(ExampleInput::Computed(dims.to_vec()))
+    }
+
+    /// With a computed input of bytes next, whose zero point is `zero_point`.
+    #[must_use]
+    pub fn quantized(self, dims: &[usize], zero_point: u8) -> Self {
+        self.input(ExampleInput::Quantized(dims.to_vec(), zero_point))
     }
 
     /// With a weight next.

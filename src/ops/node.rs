@@ -80,6 +80,8 @@ impl<'a> Operand<'a> {
 #[derive(Debug, Clone)]
 pub struct NodeView<'a> {
     node: &'a Node,
+    op_type: &'a str,
+    domain: &'a str,
     opset: i64,
     inputs: Vec<Option<Operand<'a>>>,
     outputs: Vec<Option<Operand<'a>>>,
@@ -105,17 +107,24 @@ impl<'a> NodeView<'a> {
             ports.iter().zip(operands).all(|(port, operand)| port.is_some() == operand.is_some())
         };
         let seen = seen(&node.inputs, &inputs) && seen(&node.outputs, &outputs) && node.captured.is_empty();
-        Self { node, opset, inputs, outputs, seen }
+        Self { node, op_type: &node.op_type, domain: domain(&node.domain), opset, inputs, outputs, seen }
+    }
+
+    /// The node as if its operator were `op_type` of ONNX's own domain, with its inputs of the numbers `inputs`.
+    pub(super) fn seen_as(&self, op_type: &'static str, inputs: &[usize]) -> Self {
+        let inputs = inputs.iter().map(|&input| self.input(input).copied()).collect();
+        let opset = if self.domain.is_empty() { self.opset } else { super::NEWEST_OPSET };
+        Self { op_type, domain: "", opset, inputs, ..self.clone() }
     }
 
     /// Operator name.
     pub fn op_type(&self) -> &'a str {
-        &self.node.op_type
+        self.op_type
     }
 
     /// Operator domain; empty for ONNX's own.
     pub fn domain(&self) -> &'a str {
-        domain(&self.node.domain)
+        self.domain
     }
 
     /// Version of the domain's operator set.
@@ -130,7 +139,7 @@ impl<'a> NodeView<'a> {
 
     /// Number of inputs, left-out ones at the end not counted.
     pub fn input_count(&self) -> usize {
-        self.node.inputs.iter().rposition(Option::is_some).map_or(0, |last| last + 1)
+        self.inputs.iter().rposition(Option::is_some).map_or(0, |last| last + 1)
     }
 
     /// Number of outputs, left-out ones at the end not counted.

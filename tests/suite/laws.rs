@@ -37,6 +37,11 @@ fn alone(example: &Example, random: &mut Random) -> (Model, Vec<ValueId>) {
             Some(match input {
                 ExampleInput::Absent => return None,
                 ExampleInput::Constant(tensor) => model.graph.add_initializer(&name, tensor),
+                ExampleInput::Quantized(dims, _) => {
+                    let values: Vec<u8> =
+                        (0..dims.iter().product()).map(|_| random.below(256) as u8).collect();
+                    model.graph.add_initializer(&name, &Tensor::new(dims.clone(), values).unwrap())
+                }
                 ExampleInput::Computed(dims) | ExampleInput::Weight(dims) => {
                     let tensor = uniform(dims, example.range.0, example.range.1, random);
                     let id = model.graph.add_initializer(&name, &tensor);
@@ -128,6 +133,16 @@ const TRACT_EXCEPTIONS: &[(&str, Applies, &str)] = &[
     ("SkipLayerNormalization", |example| example.inputs.contains(&ExampleInput::Absent), "it panics"),
     ("SkipSimplifiedLayerNormalization", |example| example.inputs.len() > 3, "the bias is left out"),
     ("RoiAlign", |_| true, "the operator is not there"),
+    ("DynamicQuantizeMatMul", |_| true, "the operator is not there"),
+    ("MatMulIntegerToFloat", |_| true, "the operator is not there"),
+    ("QGemm", |_| true, "the operator is not there"),
+    ("QLinearAdd", |_| true, "the operator is not there"),
+    ("QLinearAveragePool", |_| true, "the operator is not there"),
+    ("QLinearConcat", |_| true, "the operator is not there"),
+    ("QLinearGlobalAveragePool", |_| true, "the operator is not there"),
+    ("QLinearLeakyRelu", |_| true, "the operator is not there"),
+    ("QLinearMul", |_| true, "the operator is not there"),
+    ("QLinearSigmoid", |_| true, "the operator is not there"),
     ("Squeeze", |example| example.opset < 13 && !example.attributes.has("axes"), "the axes are demanded"),
     ("Upsample", |_| true, "the operator is not there"),
     ("GRU", is_special, "the attributes are not read"),
@@ -349,14 +364,23 @@ fn sandwiched(example: &Example, random: &mut Random) -> (Model, Vec<Option<Valu
                         Some(graph.add_initializer(&format!("w{index}"), &uniform(dims, 0.5, 1.5, random)));
                     source
                 }
-                ExampleInput::Computed(dims) => {
+                ExampleInput::Computed(dims) | ExampleInput::Quantized(dims, _) => {
                     let factor = graph.add_value(&format!("g{index}"));
                     graph.add_input(factor, DType::F32, &vec![DeclaredDim::Fixed(1); dims.len()]);
                     let tensor = uniform(dims, example.range.0, example.range.1, random);
                     let weight = graph.add_initializer(&format!("p{index}"), &tensor);
                     let value = graph.add(&format!("x{index}"), NodeSpec::new("Mul", &[weight, factor]));
                     source = Some(value);
-                    Some(value)
+                    match input {
+                        ExampleInput::Quantized(_, zero) => {
+                            let scale =
+                                graph.add_initializer(&format!("s{index}"), &Tensor::scalar(0.05_f32));
+                            let zero = graph.add_initializer(&format!("z{index}"), &Tensor::scalar(*zero));
+                            let spec = NodeSpec::new("QuantizeLinear", &[value, scale, zero]);
+                            Some(graph.add(&format!("q{index}"), spec))
+                        }
+                        _ => Some(value),
+                    }
                 }
             };
             computed.push(source);

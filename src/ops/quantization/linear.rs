@@ -5,7 +5,7 @@
 //! <https://onnx.ai/onnx/operators/onnx__DequantizeLinear.html>. Scale and zero point are scalars, or vectors along
 //! `axis` since version 13; blocks along an axis (version 21) are not understood.
 
-use super::Quantization;
+use super::{Quantization, rounds};
 use crate::ops::{
     Coupling, Cut, Example, NEWEST_OPSET, NodeEdit, NodeView, Operator, Spec, Tape, Unsupported,
 };
@@ -80,11 +80,7 @@ impl Operator for Linear {
     }
 
     fn gradient(&self, node: &NodeView<'_>, tape: &mut Tape<'_>) -> Result<(), Unsupported> {
-        let float = |input: usize| node.input(input).is_some_and(|operand| operand.dtype().is_float());
-        if (0..2).any(|input| tape.wants(input) && float(input)) {
-            return Err(Unsupported::new("rounding to integers has no gradient"));
-        }
-        Ok(())
+        rounds(node, tape)
     }
 
     fn macs(&self, _: &NodeView<'_>) -> u64 {

@@ -1,11 +1,13 @@
 //! Numbers stored as integers: `real = (stored - zero_point) * scale`, with one scale and zero point for a tensor or
 //! for each index of an axis.
 
+pub(super) mod dynamic;
 pub(super) mod linear;
+pub(super) mod wrapped;
 
 use std::collections::BTreeMap;
 
-use super::{NodeView, find};
+use super::{NodeView, Tape, Unsupported, find};
 use crate::ir::{Facts, Model, ValueId};
 use crate::tensor::{Tensor, Values};
 
@@ -18,6 +20,15 @@ pub struct Quantization {
     pub scale: Vec<f64>,
     /// One zero point, or one for each index of the axis.
     pub zero_point: Vec<i64>,
+}
+
+/// The gradient of a node that rounds: none.
+fn rounds(node: &NodeView<'_>, tape: &Tape<'_>) -> Result<(), Unsupported> {
+    let float = |input: usize| node.input(input).is_some_and(|operand| operand.dtype().is_float());
+    if (0..node.input_count()).any(|input| tape.wants(input) && float(input)) {
+        return Err(Unsupported::new("rounding to integers has no gradient"));
+    }
+    Ok(())
 }
 
 impl Quantization {
