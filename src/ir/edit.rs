@@ -264,6 +264,47 @@ impl Graph {
         }
     }
 
+    /// Puts nodes that stand before what they read behind it, as some converters leave them. Nothing changes where all
+    /// stand right already; nodes in a cycle stay where they are.
+    pub fn sort_nodes(&mut self) {
+        let producers = self.producers();
+        let mut waiting: Vec<usize> = vec![0; self.nodes.len()];
+        let mut place: Vec<usize> = vec![usize::MAX; self.nodes.len()];
+        for (position, id) in self.order.iter().enumerate() {
+            place[id.index()] = position;
+        }
+        let mut readers: Vec<Vec<NodeId>> = vec![Vec::new(); self.nodes.len()];
+        let mut sorted = true;
+        for (id, node) in self.nodes() {
+            for input in node.inputs.iter().flatten().chain(&node.captured) {
+                if let Some((before, _)) = producers[input.index()] {
+                    readers[before.index()].push(id);
+                    waiting[id.index()] += 1;
+                    sorted &= place[before.index()] < place[id.index()];
+                }
+            }
+        }
+        if sorted {
+            return;
+        }
+        // Of the nodes that may come next, the first of the file.
+        let ready = self.order.iter().filter(|id| waiting[id.index()] == 0);
+        let mut ready: BTreeSet<(usize, NodeId)> = ready.map(|id| (place[id.index()], *id)).collect();
+        let mut order = Vec::with_capacity(self.order.len());
+        while let Some((_, id)) = ready.pop_first() {
+            order.push(id);
+            for &reader in &readers[id.index()] {
+                waiting[reader.index()] -= 1;
+                if waiting[reader.index()] == 0 {
+                    ready.insert((place[reader.index()], reader));
+                }
+            }
+        }
+        if order.len() == self.order.len() {
+            self.order = order;
+        }
+    }
+
     /// Removes the nodes that `keep` refuses.
     pub fn retain_nodes(&mut self, mut keep: impl FnMut(NodeId, &Node) -> bool) {
         let nodes = &self.nodes;

@@ -70,7 +70,9 @@ impl Model {
         if header.opset_import.is_empty() {
             return Err(invalid("it imports no operator set".to_owned()));
         }
-        Ok(Self { graph: graph_from(graph), header, path: None })
+        let mut graph = graph_from(graph);
+        graph.sort_nodes();
+        Ok(Self { graph, header, path: None })
     }
 
     fn validated(self, place: &str) -> Result<Self, IrError> {

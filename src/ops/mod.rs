@@ -9,6 +9,7 @@ mod cut;
 mod example;
 mod node;
 mod opaque;
+mod renamed;
 mod renormalize;
 mod spec;
 mod tape;
@@ -50,9 +51,12 @@ use thiserror::Error;
 use crate::ir::Node;
 
 /// Whether what the node makes of constants is better taken for a constant than followed: elements are picked by
-/// index, or statistics are taken, as where weights are standardised.
+/// index, statistics are taken, as where weights are standardised, or masked elements would not be finite.
 pub fn is_better_folded(node: &Node) -> bool {
-    movement::scatter::picks_by_index(node) || normalization::is_one(node) || reduction::is_one(node)
+    movement::scatter::picks_by_index(node)
+        || normalization::is_one(node)
+        || reduction::is_one(node)
+        || elementwise::unary::is_infinite_at_zero(node)
 }
 
 /// Why an operator cannot do what is asked of it at one node. The text completes "… because".
@@ -150,6 +154,7 @@ static TABLES: &[&[&'static dyn Operator]] = &[
     reduction::reduce::OPERATORS,
     softmax::OPERATORS,
     convolution::conv::OPERATORS,
+    convolution::fused::OPERATORS,
     convolution::conv_transpose::OPERATORS,
     pooling::average::OPERATORS,
     pooling::global::OPERATORS,

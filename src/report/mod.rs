@@ -53,6 +53,11 @@ pub struct Verified {
     /// was given, because rounding errors tipped some; 0 where the outputs agreed as they were. Otherwise `outputs`
     /// lists the numbers that were decided on, too.
     pub decisions: usize,
+    /// Pairs of `QuantizeLinear` and `DequantizeLinear` that were left out of both models, because rounding errors
+    /// tipped some numbers to the next integer; 0 where the outputs agreed as they were.
+    pub unrounded: usize,
+    /// Whether 16-bit floats were computed with in single precision, because the outputs did not agree otherwise.
+    pub single_precision: bool,
     /// Groups among those that left that are only approximately right: then a difference above the tolerance is no
     /// defect.
     pub approximate_groups: usize,

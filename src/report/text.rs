@@ -35,6 +35,12 @@ impl Display for Verified {
         if self.decisions > 0 {
             write!(formatter, ", given the same {} decisions (rounding errors tipped some)", self.decisions)?;
         }
+        if self.unrounded > 0 {
+            write!(formatter, ", without rounding at {} pairs of Q and DQ", self.unrounded)?;
+        }
+        if self.single_precision {
+            write!(formatter, ", 16-bit floats in single precision")?;
+        }
         if self.approximate_groups > 0 {
             write!(formatter, ", {} groups only approximately right", self.approximate_groups)?;
         }

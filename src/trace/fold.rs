@@ -40,13 +40,16 @@ pub fn fold_constants(
         })
         .collect();
     let mut folded = with_initializers(&model.graph, &chosen);
-    let free = |graph: &Graph, id: ValueId| {
-        // A scalar or two may well be shared.
+    let free = |graph: &Graph, id: ValueId, value: &Tensor| {
+        // A vector costs nothing, and a scalar or two may well be shared.
+        if value.dims().iter().filter(|&&dim| dim != 1).count() < 2 {
+            return true;
+        }
         let mut from = sources[id.index()].iter().flatten();
         from.all(|&source| weights(graph, source) <= super::FEW)
     };
     let count = chosen.len();
-    chosen.retain(|(id, _)| free(&folded, *id));
+    chosen.retain(|(id, value)| free(&folded, *id, value));
     if chosen.len() < count {
         folded = with_initializers(&model.graph, &chosen);
     }

@@ -114,6 +114,7 @@ const TRACT_EXCEPTIONS: &[(&str, Applies, &str)] = &[
     ("Celu", |_| true, "alpha is not taken out of the exponent"),
     ("Einsum", |example| equation(example).contains('.'), "`...` is understood otherwise"),
     ("EmbedLayerNormalization", |_| true, "the operator is not there"),
+    ("FusedConv", |_| true, "the operator is not there"),
     ("FusedMatMul", |_| true, "the operator is not there"),
     ("GlobalLpPool", |_| true, "the sum is divided by the number of elements"),
     ("GroupQueryAttention", |example| example.inputs[1] == ExampleInput::Absent, "packed inputs are refused"),

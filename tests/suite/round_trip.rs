@@ -45,6 +45,26 @@ fn files_read_and_written_hold_the_same_messages() {
 }
 
 #[test]
+fn nodes_in_any_order_are_put_in_order_and_a_cycle_is_refused() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/fmnist/resnet8.onnx");
+    let original = ModelProto::decode(Bytes::from(std::fs::read(&path).unwrap())).unwrap();
+    let mut shuffled = original.clone();
+    // As converters leave them that append nodes at the end.
+    let nodes = &mut shuffled.graph.as_mut().unwrap().node;
+    nodes.rotate_left(3);
+    nodes.swap(0, 5);
+    let read = Model::from_bytes(shuffled.encode_to_vec()).unwrap();
+    assert_eq!(read.graph.nodes().len(), original.graph.as_ref().unwrap().node.len());
+    assert!(read.graph.check().is_empty());
+    let mut cyclic = original.clone();
+    let nodes = &mut cyclic.graph.as_mut().unwrap().node;
+    let last = nodes.last().unwrap().output[0].clone();
+    nodes[0].input[0] = last;
+    let error = Model::from_bytes(cyclic.encode_to_vec()).unwrap_err();
+    assert!(matches!(error, IrError::Graph { .. }), "{error}");
+}
+
+#[test]
 fn external_data_survive_and_stay_external() {
     let folder = tempfile::tempdir().unwrap();
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/fmnist/resnet8.onnx");

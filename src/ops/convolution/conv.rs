@@ -10,10 +10,12 @@ use crate::ops::{
 
 struct Conv(Spec);
 
-pub(in crate::ops) static OPERATORS: &[&dyn Operator] = &[&Conv(
+pub(super) static CONV: &dyn Operator = &Conv(
     Spec::onnx("Conv", 2..=3, &["auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"])
         .versions(1..=NEWEST_OPSET),
-)];
+);
+
+pub(in crate::ops) static OPERATORS: &[&dyn Operator] = &[CONV];
 
 fn form(node: &NodeView<'_>) -> Result<Form, Unsupported> {
     let (x, w, y) = (node.x(0)?, node.x(1)?, node.y(0)?);

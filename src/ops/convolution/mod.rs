@@ -7,6 +7,7 @@
 pub(super) mod conv;
 pub(super) mod conv_transpose;
 mod dense_gradient;
+pub(super) mod fused;
 mod weight_gradient;
 
 use super::window::Slide;

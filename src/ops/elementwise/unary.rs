@@ -6,7 +6,7 @@
 //! Specification: <https://onnx.ai/onnx/operators/>. Clip took its bounds as attributes before version 11 and as
 //! inputs since.
 
-use crate::ir::{NodeSpec, ValueId};
+use crate::ir::{Node, NodeSpec, ValueId};
 use crate::ops::{Coupling, Cut, Example, NodeEdit, NodeView, Operator, Spec, Tape, Unsupported};
 use crate::tensor::Tensor;
 
@@ -25,6 +25,9 @@ enum AtZero {
 
 /// `f'` times the gradient: from the node, the tape, x, y and dy.
 type Derivative = fn(&NodeView<'_>, &mut Tape<'_>, ValueId, ValueId, ValueId) -> ValueId;
+
+/// The functions that are declared [`AtZero::Infinite`] below.
+const INFINITE_AT_ZERO: [&str; 3] = ["Log", "Reciprocal", "Acosh"];
 
 struct Unary {
     spec: Spec,
@@ -122,6 +125,12 @@ impl Unary {
     const fn step(op_type: &'static str, at_zero: AtZero) -> Self {
         Self { spec: Spec::onnx(op_type, 1..=1, &[]), at_zero, derivative: None, examples: Vec::new }
     }
+}
+
+/// Whether the node is a function that is not finite at zero.
+pub(in crate::ops) fn is_infinite_at_zero(node: &Node) -> bool {
+    let standard = matches!(node.domain.as_str(), "" | "ai.onnx");
+    standard && INFINITE_AT_ZERO.contains(&node.op_type.as_str())
 }
 
 impl Operator for Unary {

@@ -8,8 +8,9 @@
 //! operator on real numbers; scales and zero points that differ along an axis leave with it.
 
 use super::{Quantization, rounds};
+use crate::ops::renamed::Renamed;
 use crate::ops::{
-    Axis, Coupling, Cut, Example, NEWEST_OPSET, NodeEdit, NodeView, Operator, Spec, Tape, Unsupported,
+    Coupling, Cut, Example, NEWEST_OPSET, NodeEdit, NodeView, Operator, Spec, Tape, Unsupported,
 };
 use crate::tensor::{DType, Tensor};
 
@@ -101,61 +102,6 @@ fn stored_as_zero(node: &NodeView<'_>, zero_point: Option<usize>) -> bool {
         let values = operand.constant().and_then(|zero| zero.to_i64().ok());
         values.is_some_and(|values| values.iter().all(|&value| value == 0))
     })
-}
-
-/// The words of a node for the operator on real numbers that is wrapped in it.
-struct Renamed<'a> {
-    slots: &'a mut dyn Coupling,
-    /// By input of the operator, that of the node, and whether what is stored as 0 there is zero.
-    inputs: Vec<(usize, bool)>,
-    /// Whether what is zero is stored as 0 in the output.
-    output: bool,
-}
-
-impl Coupling for Renamed<'_> {
-    fn input(&self, input: usize, axis: usize) -> Axis {
-        let Some(&(input, zero)) = self.inputs.get(input) else { return Axis::fixed(1) };
-        let own = self.slots.input(input, axis);
-        let zero = own.zero() && zero;
-        own.with_zero(zero)
-    }
-
-    fn set(&mut self, output: usize, axis: usize, slots: Axis) {
-        let zero = slots.zero() && self.output;
-        self.slots.set(output, axis, slots.with_zero(zero));
-    }
-
-    fn fresh(&mut self, len: usize, zero: bool) -> Axis {
-        self.slots.fresh(len, zero)
-    }
-
-    fn tie(&mut self, a: &Axis, b: &Axis) {
-        self.slots.tie(a, b);
-    }
-
-    fn pin(&mut self, axis: &Axis, reason: &str) {
-        self.slots.pin(axis, reason);
-    }
-
-    fn contract(&mut self, a: &Axis, b: &Axis) {
-        self.slots.contract(a, b);
-    }
-
-    fn approximate(&mut self, axis: &Axis, reason: &str) {
-        self.slots.approximate(axis, reason);
-    }
-
-    fn average(&mut self, axis: &Axis) {
-        self.slots.approximate(axis, "an average of integers cannot make up for what left");
-    }
-
-    fn split(&mut self, axis: &Axis, sizes: &[usize]) -> Vec<Axis> {
-        self.slots.split(axis, sizes)
-    }
-
-    fn merge(&mut self, axes: &[Axis]) -> Axis {
-        self.slots.merge(axes)
-    }
 }
 
 impl Operator for Wrapped {
