@@ -39,6 +39,8 @@ struct Order {
     groups: Vec<usize>,
     /// By family, the places of its groups, rising.
     families: Vec<Vec<usize>>,
+    /// By group, its place; nothing useful for groups that may not leave.
+    places: Vec<usize>,
 }
 
 impl<'a> Budget<'a> {
@@ -96,10 +98,12 @@ impl<'a> Budget<'a> {
         let mut groups: Vec<usize> = (0..self.groups.len()).filter(|&group| self.free[group]).collect();
         groups.sort_by(|&a, &b| scores[a].total_cmp(&scores[b]).then(a.cmp(&b)));
         let mut families = vec![Vec::new(); self.groups.families().len()];
+        let mut places = vec![0; self.groups.len()];
         for (place, &group) in groups.iter().enumerate() {
+            places[group] = place;
             families[self.groups.groups()[group].family].push(place);
         }
-        Order { groups, families }
+        Order { groups, families, places }
     }
 
     /// The first `count` groups of `order` removed, except that every family keeps its best ones: as many as it must,
@@ -115,6 +119,7 @@ impl<'a> Budget<'a> {
                 removed[order.groups[place]] = true;
             }
         }
+        self.groups.keep_axes(&mut removed, |group| order.places[group]);
         removed
     }
 

@@ -71,6 +71,8 @@ pub struct Groups {
     axes: Vec<AxisGroups>,
     /// Groups by slot; empty for slots that stay.
     by_slot: Vec<Arc<[u32]>>,
+    /// Axes of which every index may leave, some with any of several groups: by index, the groups.
+    compound: Vec<Vec<Arc<[u32]>>>,
 }
 
 impl Groups {
@@ -117,8 +119,9 @@ impl Groups {
             })
             .filter(|axis| axis.groups.iter().any(|groups| !groups.is_empty()))
             .collect();
-        let mut result = Self { all: Vec::new(), families: Vec::new(), axes, by_slot };
+        let mut result = Self { all: Vec::new(), families: Vec::new(), axes, by_slot, compound: Vec::new() };
         result.sort_into_families(analysis, &number);
+        result.find_compound(analysis);
         result
     }
 
@@ -172,6 +175,38 @@ impl Groups {
             families.dedup();
             for family in families {
                 self.families[family].members.push(axis.member);
+            }
+        }
+    }
+
+    fn find_compound(&mut self, analysis: &Analysis) {
+        let mut seen: BTreeSet<*const Slot> = BTreeSet::new();
+        let axes = analysis.axes.iter().flatten().flatten().filter_map(crate::ops::Axis::slots);
+        for slots in axes.filter(|slots| seen.insert(slots.as_ptr())) {
+            let groups = |slot: &Slot| &self.by_slot[slot.0 as usize];
+            let leaves = slots.iter().all(|slot| !groups(slot).is_empty());
+            if leaves && slots.iter().any(|slot| groups(slot).len() > 1) {
+                self.compound.push(slots.iter().map(|slot| Arc::clone(groups(slot))).collect());
+            }
+        }
+    }
+
+    /// Takes groups out of `removed` again where they would leave an axis without any index although every family
+    /// keeps a group: an axis of blocks of which a part was picked may hold no index that is in a row and a column
+    /// that stay. The index comes back whose groups are the last to leave by `place`.
+    pub fn keep_axes(&self, removed: &mut [bool], place: impl Fn(usize) -> usize) {
+        for axis in &self.compound {
+            let leaves = |own: &Arc<[u32]>| own.iter().any(|&group| removed[group as usize]);
+            if !axis.iter().all(leaves) {
+                continue;
+            }
+            let first_to_leave = |own: &&Arc<[u32]>| {
+                let leaving = own.iter().map(|&group| group as usize).filter(|&group| removed[group]);
+                leaving.map(&place).min()
+            };
+            let Some(best) = axis.iter().max_by_key(first_to_leave) else { continue };
+            for &group in best.iter() {
+                removed[group as usize] = false;
             }
         }
     }
