@@ -295,6 +295,7 @@ pub(super) struct DifferentiateArgs {
 Examples:
   safe-onnx inspect model.onnx
   safe-onnx inspect model.onnx --shape input=1x3x224x224
+  safe-onnx inspect model.onnx --svg groups.svg
   safe-onnx inspect model.onnx --json | jq '.families | length'")]
 pub(super) struct InspectArgs {
     /// The ONNX model to read
@@ -302,6 +303,12 @@ pub(super) struct InspectArgs {
     /// Prints the report as JSON
     #[arg(long)]
     pub(super) json: bool,
+    /// Also draws the graph, one colour for each family of groups
+    #[arg(long, value_name = "PATH")]
+    pub(super) svg: Option<PathBuf>,
+    /// Replaces an existing file
+    #[arg(long)]
+    pub(super) force: bool,
     #[command(flatten)]
     pub(super) engine: EngineArgs,
     #[command(flatten)]

@@ -51,7 +51,16 @@ fn run_differentiate(args: &DifferentiateArgs) -> Result<Outcome, Failure> {
 }
 
 fn run_inspect(args: &InspectArgs) -> Result<Outcome, Failure> {
-    output::report(&compress::inspect(&plan::inspect(args))?, args.json)?;
+    let plan = plan::inspect(args)?;
+    let report = match &args.svg {
+        None => compress::inspect(&plan)?,
+        Some(path) => {
+            let (report, picture) = compress::draw(&plan)?;
+            write_atomically(path, picture.svg().as_bytes(), args.force)?;
+            report
+        }
+    };
+    output::report(&report, args.json)?;
     Ok(Outcome::Done)
 }
 

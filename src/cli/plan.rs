@@ -146,8 +146,11 @@ pub(super) fn differentiate(args: &DifferentiateArgs) -> Result<DifferentiatePla
     })
 }
 
-pub(super) fn inspect(args: &InspectArgs) -> ModelPlan {
-    model(&args.model, &args.shapes.shape, &args.engine)
+pub(super) fn inspect(args: &InspectArgs) -> Result<ModelPlan, Failure> {
+    if let Some(path) = &args.svg {
+        writable("--svg", path, &args.model, args.force)?;
+    }
+    Ok(model(&args.model, &args.shapes.shape, &args.engine))
 }
 
 pub(super) fn eval(args: &EvalArgs) -> EvalPlan {

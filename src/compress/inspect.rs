@@ -1,12 +1,13 @@
 //! What could be cut from a model, and what could not.
 
+use super::picture;
 use super::structure::Structure;
 use super::tool::{ModelPlan, ToolError};
 use crate::cost::CostModel;
 use crate::deps::{Analysis, Exactness, Groups, Role};
 use crate::engine::discover;
 use crate::ir::{Model, ValueId};
-use crate::report::{FamilyFigures, InspectReport, Layer, MemberFigures, PinnedAxis};
+use crate::report::{FamilyFigures, InspectReport, Layer, MemberFigures, Picture, PinnedAxis};
 use crate::trace::Trace;
 
 /// Runs `inspect`.
@@ -14,6 +15,19 @@ use crate::trace::Trace;
 /// # Errors
 /// When the model cannot be read or does not run.
 pub fn inspect(plan: &ModelPlan) -> Result<InspectReport, ToolError> {
+    Ok(inspected(plan, false)?.0)
+}
+
+/// Runs `inspect`, and draws the graph.
+///
+/// # Errors
+/// When the model cannot be read or does not run.
+pub fn draw(plan: &ModelPlan) -> Result<(InspectReport, Picture), ToolError> {
+    inspected(plan, true)
+}
+
+/// The report and, when it is wanted, the picture, which is empty otherwise.
+fn inspected(plan: &ModelPlan, drawn: bool) -> Result<(InspectReport, Picture), ToolError> {
     let model = Model::read(&plan.model)?;
     let bytes = model.file_bytes();
     let nodes = model.graph.nodes().len();
@@ -24,7 +38,15 @@ pub fn inspect(plan: &ModelPlan) -> Result<InspectReport, ToolError> {
     let cost = CostModel::new(&model, &traced.facts, traced.samples);
     let dense = cost.dense();
     let smallest = smallest_macs(&analysis, &groups, &cost);
-    Ok(InspectReport {
+    let families = families(&model, &analysis, &groups, &cost);
+    let mut picture = Picture::default();
+    if drawn {
+        picture = picture::picture(&model, &traced, &analysis, &groups, &cost);
+        let name = plan.model.file_name().unwrap_or(plan.model.as_os_str());
+        picture.title = name.to_string_lossy().into_owned();
+        picture.families.clone_from(&families);
+    }
+    let report = InspectReport {
         model: plan.model.display().to_string(),
         opset: model.opset("").unwrap_or(0),
         inputs: traced
@@ -37,7 +59,7 @@ pub fn inspect(plan: &ModelPlan) -> Result<InspectReport, ToolError> {
         params: dense.params,
         bytes,
         layers: layers(&model, &traced, &cost),
-        families: families(&model, &analysis, &groups, &cost),
+        families,
         groups: groups.groups().len(),
         smallest_macs_share: if dense.macs == 0 { 1.0 } else { smallest as f64 / dense.macs as f64 },
         unknown: analysis
@@ -46,7 +68,9 @@ pub fn inspect(plan: &ModelPlan) -> Result<InspectReport, ToolError> {
             .map(|(id, reason)| (model.graph.describe(*id), reason.clone()))
             .collect(),
         pinned: pinned(&model, &mut analysis, &groups),
-    })
+    };
+    picture.facts = if drawn { report.summary() } else { Vec::new() };
+    Ok((report, picture))
 }
 
 fn is_float(model: &Model, id: ValueId) -> bool {

@@ -49,6 +49,12 @@ impl Analysis {
         self.reasons.get(reason as usize)
     }
 
+    /// Whether a contraction ends at the axis of a weight: the axis is read, not made.
+    pub fn is_contracted(&self, weight: ValueId, axis: usize) -> bool {
+        let slots = self.axis(weight, axis).and_then(Axis::slots);
+        slots.is_some_and(|slots| self.consumed.iter().any(|consumed| Arc::ptr_eq(consumed, slots)))
+    }
+
     /// Integer initializers whose axes may leave, and how they stand for real numbers.
     pub fn quantized(&self) -> &BTreeMap<ValueId, Quantization> {
         &self.quantized

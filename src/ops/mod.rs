@@ -33,7 +33,7 @@ pub use control::{contents, counted_axis, has_control_flow, unfold};
 pub use coupling::{Axis, Coupling, Slot};
 pub use cut::{Cut, Entry, NodeEdit, Replacement, ReplacementInput};
 pub use example::{Example, ExampleInput};
-pub use movement::source::{separate_fillings, store_fillings};
+pub use movement::source::{reads_lengths_alone, separate_fillings, store_fillings};
 pub use node::{NodeView, Operand};
 pub use quantization::{Quantization, quantized_initializers};
 pub use renormalize::{

@@ -1,12 +1,15 @@
-//! Results as plain data: what the commands found, for machines as JSON and for people as text.
+//! Results as plain data: what the commands found, for machines as JSON and for people as text and as a drawing.
 //!
 //! Nothing here computes anything but the layout of numbers. Shares and accuracies are fractions of 1, sizes are
 //! bytes, times are in the unit that the field's name says.
 
 mod closing;
+mod picture;
 mod table;
 mod text;
 mod units;
+
+pub use picture::{BoxKind, Picture, PictureBox, PictureLine, Side};
 
 use serde::Serialize;
 

@@ -134,15 +134,7 @@ impl Display for InspectReport {
         writeln!(formatter, "MACs        {} a sample", count(self.macs))?;
         writeln!(formatter, "parameters  {}", count(self.params))?;
         writeln!(formatter, "file        {}", bytes(self.bytes))?;
-        let exact: usize =
-            self.families.iter().filter(|family| family.exact).map(|family| family.groups).sum();
-        writeln!(
-            formatter,
-            "groups      {} in {} families, {exact} of them exact; the exact ones reach {} of the MACs",
-            self.groups,
-            self.families.len(),
-            percent(self.smallest_macs_share)
-        )?;
+        writeln!(formatter, "groups      {}", self.groups_in_words())?;
         writeln!(formatter, "\nLayers")?;
         let mut table = Table::new(3, &["name", "operator", "output", "MACs", "parameters"]);
         for layer in &self.layers {
@@ -186,6 +178,36 @@ impl Display for InspectReport {
 }
 
 impl InspectReport {
+    fn groups_in_words(&self) -> String {
+        let exact: usize =
+            self.families.iter().filter(|family| family.exact).map(|family| family.groups).sum();
+        format!(
+            "{} in {} families, {exact} of them exact; the exact ones reach {} of the MACs",
+            self.groups,
+            self.families.len(),
+            percent(self.smallest_macs_share)
+        )
+    }
+
+    /// What stands below the headline of the picture.
+    pub fn summary(&self) -> Vec<String> {
+        vec![
+            format!(
+                "operator set {}, {} nodes, traced on {}",
+                self.opset,
+                self.nodes,
+                self.inputs.join(", ")
+            ),
+            format!(
+                "{} MACs a sample, {} parameters, {}",
+                count(self.macs),
+                count(self.params),
+                bytes(self.bytes)
+            ),
+            format!("groups: {}", self.groups_in_words()),
+        ]
+    }
+
     fn families(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
         writeln!(formatter, "\nFamilies of groups (all groups but one may leave)")?;
         for (number, family) in self.families.iter().enumerate() {

@@ -54,6 +54,12 @@ pub(in crate::ops) static OPERATORS: &[&dyn Operator] = &[
     &random("RandomUniformLike", 1, &["dtype", "high", "low", "seed"]),
 ];
 
+/// Whether the node reads the lengths of its input's axes and not what they hold.
+pub fn reads_lengths_alone(node: &Node) -> bool {
+    let named = OPERATORS.iter().map(|operator| operator.spec()).find(|spec| spec.names(node));
+    named.is_some_and(|spec| ["Shape", "Size"].contains(&spec.op_type))
+}
+
 const fn random(op_type: &'static str, inputs: usize, attributes: &'static [&'static str]) -> Movement {
     Movement::new(Spec::onnx(op_type, inputs..=inputs, attributes), couple_fixed, no_gradient, Vec::new)
 }
