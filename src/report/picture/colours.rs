@@ -30,7 +30,7 @@ impl Colour {
     /// neighbours differ.
     pub(super) fn of(family: usize) -> Self {
         FIRST.get(family).copied().unwrap_or_else(|| {
-            let hue = (family as f64 * 137.508) % 360.0;
+            let hue = ((family - FIRST.len()) as f64 * 137.508 + 75.0) % 360.0;
             let (saturation, lightness) = [(0.62, 0.46), (0.48, 0.62), (0.70, 0.34)][family % 3];
             Self::from_hue(hue, saturation, lightness)
         })

@@ -24,8 +24,9 @@ pub(super) fn centres(layered: &Layered, gap: &dyn Fn(usize, usize) -> f64) -> V
                     row.reverse();
                 }
             }
-            let near = if upward { &layered.below } else { &layered.above };
-            let root = columns(layered, &rows, near, &crossing);
+            let (near, back) =
+                if upward { (&layered.below, &layered.above) } else { (&layered.above, &layered.below) };
+            let root = columns(layered, &rows, [near, back], &crossing);
             let mut centre = packed(&rows, &root, gap);
             if mirrored {
                 for x in &mut centre {
@@ -110,7 +111,7 @@ fn crossing_segments(layered: &Layered) -> BTreeSet<(usize, usize)> {
 fn columns(
     layered: &Layered,
     rows: &[Vec<usize>],
-    near: &[Vec<usize>],
+    [near, back]: [&[Vec<usize>]; 2],
     crossing: &BTreeSet<(usize, usize)>,
 ) -> Vec<usize> {
     let mut place = vec![0; layered.layer.len()];
@@ -125,7 +126,11 @@ fn columns(
             let alike = |other: &&usize| layered.is_point(**other) == layered.is_point(vertex);
             let mut candidates: Vec<usize> = near[vertex].iter().filter(alike).copied().collect();
             if candidates.is_empty() {
-                candidates.clone_from(&near[vertex]);
+                // A box that has a box on this side is left to it.
+                let open = |other: &&usize| {
+                    layered.is_point(**other) || back[**other].iter().all(|&next| layered.is_point(next))
+                };
+                candidates.extend(near[vertex].iter().filter(open));
             }
             candidates.sort_by_key(|&other| place[other]);
             let Some(last) = candidates.len().checked_sub(1) else { continue };

@@ -25,7 +25,8 @@ text.fact { fill: #5b6472; }
 .step rect.box { fill: #f3f5f8; stroke: #cfd6e0; }
 .end rect.box { fill: #e3e8ef; stroke: #8b95a5; }
 .line path { fill: none; stroke-width: 2; }
-.line path.second { stroke-dasharray: 7 7; }
+.line path.twice { stroke-width: 3; }
+.line path.second { stroke-dasharray: 8 8; }
 .line path.head { stroke: none; }
 ";
 
@@ -205,9 +206,10 @@ impl Drawing<'_> {
         let carried: Vec<String> = families.iter().map(ToString::to_string).collect();
         let carried = (!carried.is_empty()).then(|| format!("families {}", carried.join(", ")));
         tooltip(svg, [format!("from {}", self.name(*from))].into_iter().chain(ends).chain(carried))?;
-        writeln!(svg, "<path d=\"{path}\" stroke=\"{first}\"/>")?;
+        let class = if colours.len() > 1 { " class=\"twice\"" } else { "" };
+        writeln!(svg, "<path{class} d=\"{path}\" stroke=\"{first}\"/>")?;
         if let Some(second) = colours.get(1) {
-            writeln!(svg, "<path class=\"second\" d=\"{path}\" stroke=\"{second}\"/>")?;
+            writeln!(svg, "<path class=\"twice second\" d=\"{path}\" stroke=\"{second}\"/>")?;
         }
         if !heads.is_empty() {
             writeln!(svg, "<path class=\"head\" style=\"fill:{first}\" d=\"{heads}\"/>")?;

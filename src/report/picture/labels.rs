@@ -11,9 +11,11 @@ pub(super) const BAR: f64 = 18.0;
 pub(super) const PADDING: f64 = 8.0;
 /// Narrowest stretch of a bar that holds a number.
 pub(super) const CHIP: f64 = 30.0;
-const WIDEST: f64 = 250.0;
-const NARROWEST: f64 = 96.0;
-const LAYER: f64 = 190.0;
+const WIDEST: f64 = 260.0;
+const NARROWEST: f64 = 100.0;
+const LAYER: f64 = 200.0;
+/// Widths are multiples of this, so that boxes line up.
+const STEP: f64 = 20.0;
 /// Lines of operators.
 const OPERATOR_LINES: usize = 3;
 
@@ -111,7 +113,7 @@ pub(super) fn label(item: &PictureBox) -> Label {
     let least = if item.kind == BoxKind::Layer { LAYER } else { NARROWEST };
     let bars = [&item.reads, &item.makes].into_iter().filter(|side| has_bar(side)).count();
     Label {
-        width: (text + 2.0 * PADDING).clamp(least, WIDEST).ceil(),
+        width: (((text + 2.0 * PADDING) / STEP).ceil() * STEP).clamp(least, WIDEST),
         height: (head.len() + body.len()) as f64 * LINE + 10.0 + bars as f64 * (BAR + 4.0),
         head,
         body,

@@ -11,6 +11,8 @@ mod layers;
 mod layout;
 mod legend;
 mod order;
+#[cfg(test)]
+mod tests;
 mod xml;
 
 use super::FamilyFigures;

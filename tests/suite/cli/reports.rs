@@ -70,6 +70,92 @@ fn inspect_says_why_an_axis_stays() {
     }
 }
 
+/// The groups of an SVG file with a class and a title: class, first line of the title, all of the title. Every
+/// element must be closed by its own tag, and every mark escaped.
+fn titled_groups(svg: &str) -> Vec<(String, String)> {
+    let plain = |text: &str| {
+        for reference in text.split('&').skip(1) {
+            assert!(["amp;", "lt;", "gt;", "quot;"].iter().any(|name| reference.starts_with(name)), "{text}");
+        }
+        let text = text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"");
+        text.replace("&amp;", "&")
+    };
+    let mut open: Vec<(String, String)> = Vec::new();
+    let mut found = Vec::new();
+    let mut rest = svg;
+    while let Some(start) = rest.find('<') {
+        let text = &rest[..start];
+        assert!(!text.contains('>') && (!open.is_empty() || text.trim().is_empty()), "{text}");
+        let end = start + rest[start..].find('>').unwrap();
+        let tag = &rest[start + 1..end];
+        rest = &rest[end + 1..];
+        assert_eq!(tag.matches('"').count() % 2, 0, "{tag}");
+        if let Some(name) = tag.strip_prefix('/') {
+            let (opened, _) = open.pop().unwrap();
+            assert_eq!(opened, name);
+            if let ("title", Some((group, class))) = (name, open.last())
+                && group == "g"
+            {
+                found.push((class.clone(), plain(text)));
+            }
+        } else if !tag.ends_with('/') {
+            let class = tag.split("class=\"").nth(1).and_then(|class| class.split('"').next());
+            open.push((tag.split(' ').next().unwrap().to_owned(), class.unwrap_or_default().to_owned()));
+        }
+    }
+    assert!(open.is_empty() && rest.trim().is_empty(), "{open:?} {rest}");
+    found
+}
+
+#[test]
+fn inspect_draws_layers_and_families() {
+    let folder = tempfile::tempdir().unwrap();
+    // By model, nodes whose weights pass other nodes before they are used.
+    let cases: [(&str, &[&str]); 2] =
+        [("resnet8.onnx", &[]), ("vit_tiny.onnx", &["/attn/qkv/MatMul", "/attn/proj/MatMul", "/fc1/MatMul"])];
+    for (model, behind) in cases {
+        let words = ["inspect", &fixture(model), "--json", "--svg", "{}/groups.svg", "--force"];
+        let report = run_in(folder.path(), &words).expect_code(0).json();
+        let svg = std::fs::read_to_string(folder.path().join("groups.svg")).unwrap();
+        assert!(svg.starts_with("<svg ") && svg.contains(" viewBox=\"0 0 "), "{model}");
+        let groups = titled_groups(&svg);
+        let holds = |class: &str, line: &str| {
+            groups.iter().any(|(own, title)| own == class && title.lines().any(|own| own == line))
+        };
+        let mut missing = Vec::new();
+        for layer in report["layers"].as_array().unwrap() {
+            let (name, operator) = (layer["name"].as_str().unwrap(), layer["operator"].as_str().unwrap());
+            let weighs =
+                layer["params"].as_u64().unwrap() > 0 || behind.iter().any(|part| name.ends_with(part));
+            let line = format!("{operator} {name}");
+            if !(holds("layer", &line) || !weighs && holds("step", &line)) {
+                missing.push(line);
+            }
+        }
+        for (number, family) in report["families"].as_array().unwrap().iter().enumerate() {
+            let title = format!("Family {number}");
+            let entry = groups.iter().find(|(class, own)| class == "family" && own.starts_with(&title));
+            let members = family["members"].as_array().unwrap();
+            if entry.is_none_or(|(_, own)| own.lines().count() != 1 + members.len()) {
+                missing.push(title);
+            }
+        }
+        assert!(missing.is_empty(), "{model}: {missing:?}");
+        let hatched = report["families"].as_array().unwrap().iter().any(|family| family["exact"] == false);
+        assert_eq!(svg.contains("<pattern "), hatched, "{model}");
+        // Lines arrive at every box but the inputs.
+        let boxes = groups.iter().filter(|(class, _)| ["layer", "step", "end"].contains(&class.as_str()));
+        let arrows = svg.matches("h8z").count();
+        assert!(arrows + 1 >= boxes.count(), "{model}: {arrows} arrows");
+        run_in(folder.path(), &words).expect_code(0);
+        assert_eq!(svg, std::fs::read_to_string(folder.path().join("groups.svg")).unwrap(), "{model}");
+    }
+    let words = ["inspect", &fixture("resnet8.onnx"), "--svg", "{}/groups.svg"];
+    let ran = run_in(folder.path(), &words).expect_code(2);
+    assert!(ran.stderr.contains("the file exists") && ran.stdout.is_empty(), "{}", ran.stderr);
+    assert_eq!(super::listing(folder.path()), ["groups.svg"]);
+}
+
 #[test]
 fn eval_measures_the_accuracy_that_is_known() {
     for engine in ["ort", "tract"] {
