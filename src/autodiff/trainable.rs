@@ -1,8 +1,10 @@
 //! Which initializers are weights.
 
+use rayon::prelude::*;
+
 use crate::ir::{Facts, Graph, ValueId};
 use crate::ops;
-use crate::tensor::DType;
+use crate::tensor::{DType, Values};
 
 /// Larger values are not weights but stand for infinity, as in attention masks.
 const HUGE: f64 = 1e4;
@@ -22,11 +24,13 @@ pub fn trainable_initializers(graph: &Graph, facts: &Facts) -> Vec<ValueId> {
                 && facts.get(*id).is_some()
         })
         .filter(|(_, tensor)| {
-            tensor
-                .tensor()
-                .ok()
-                .and_then(|tensor| tensor.to_f64().ok())
-                .is_some_and(|values| values.iter().all(|value| value.is_finite() && value.abs() < HUGE))
+            let usual = tensor.tensor().is_ok_and(|tensor| match tensor.values() {
+                Values::F32(values) => values.par_iter().all(|&value| f64::from(value).abs() < HUGE),
+                Values::F64(values) => values.par_iter().all(|&value| value.abs() < HUGE),
+                _ => false,
+            });
+            tensor.release();
+            usual
         })
         .map(|(id, _)| id)
         .collect()

@@ -1,5 +1,7 @@
 //! What could be cut from a model, and what could not.
 
+use std::collections::BTreeSet;
+
 use super::picture;
 use super::structure::Structure;
 use super::tool::{ModelPlan, ToolError};
@@ -67,7 +69,7 @@ fn inspected(plan: &ModelPlan, drawn: bool) -> Result<(InspectReport, Picture), 
             .iter()
             .map(|(id, reason)| (model.graph.describe(*id), reason.clone()))
             .collect(),
-        pinned: pinned(&model, &mut analysis, &groups),
+        pinned: pinned(&model, &mut analysis, &groups, &cost),
     };
     picture.facts = if drawn { report.summary() } else { Vec::new() };
     Ok((report, picture))
@@ -151,29 +153,30 @@ fn smallest_macs(analysis: &Analysis, groups: &Groups, cost: &CostModel<'_>) -> 
     cost.after(&groups.survivors(analysis, &removed)).macs
 }
 
-fn pinned(model: &Model, analysis: &mut Analysis, groups: &Groups) -> Vec<PinnedAxis> {
-    let free: std::collections::BTreeSet<(ValueId, usize)> =
+/// The axes of matrices that may not shrink, and why.
+fn pinned(model: &Model, analysis: &mut Analysis, groups: &Groups, cost: &CostModel<'_>) -> Vec<PinnedAxis> {
+    let free: BTreeSet<(ValueId, usize)> =
         groups.axes().iter().map(|axis| (axis.member.value, axis.member.axis)).collect();
-    let mut found = Vec::new();
-    for (id, tensor) in model.graph.initializers() {
-        let dims = tensor.dims();
-        if dims.len() < 2 || !is_float(model, id) {
-            continue;
-        }
-        for (axis, &size) in dims.iter().enumerate() {
-            if size > 1
-                && !free.contains(&(id, axis))
-                && let Some(pin) = analysis.pin(id, axis)
-            {
-                found.push(PinnedAxis {
-                    tensor: model.graph.value(id).name().to_owned(),
-                    axis,
-                    size,
-                    place: pin.place.clone(),
-                    reason: pin.reason.clone(),
-                });
-            }
-        }
-    }
-    found
+    let matrices =
+        model.graph.initializers().filter(|(id, tensor)| tensor.dims().len() > 1 && is_float(model, *id));
+    let axes: Vec<(ValueId, usize, usize)> = matrices
+        .flat_map(|(id, tensor)| {
+            tensor.dims().into_iter().enumerate().map(move |(axis, size)| (id, axis, size))
+        })
+        .filter(|&(id, axis, size)| size > 1 && !free.contains(&(id, axis)))
+        .collect();
+    let places: Vec<(ValueId, usize)> = axes.iter().map(|&(id, axis, _)| (id, axis)).collect();
+    let worth = cost.worth(analysis, &places);
+    let told = axes.into_iter().zip(worth).filter_map(|((id, axis, size), macs)| {
+        let pin = analysis.pin(id, axis)?;
+        Some(PinnedAxis {
+            tensor: model.graph.value(id).name().to_owned(),
+            axis,
+            size,
+            macs,
+            place: pin.place.clone(),
+            reason: pin.reason.clone(),
+        })
+    });
+    told.collect()
 }

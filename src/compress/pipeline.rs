@@ -19,7 +19,6 @@ use crate::data::{self, Dataset};
 use crate::engine::{Engine, LoadOptions, load_model};
 use crate::ir::{Model, Storage};
 use crate::report::{CompressReport, ModelFigures, TargetFigures, Verified};
-use crate::safe::{GroupProjection, View};
 use crate::shrink::{expand, shrink};
 use crate::tensor::{DType, Tensor};
 
@@ -117,20 +116,7 @@ struct Run<'a> {
 impl Run<'_> {
     /// The selection by the size of the weights as they are.
     fn magnitude_selection(&self) -> Result<Selection, CompressError> {
-        let (ids, mut tensors) = self.structure.weights()?;
-        let failed = crate::safe::TrainError::Safe;
-        let groups = self.structure.groups_over(&ids).map_err(failed)?;
-        let projection = GroupProjection::<f32, _>::new(groups, NORM, |_: &[f64]| Vec::new());
-        let views: Vec<View<'_, f32>> = tensors
-            .iter_mut()
-            .enumerate()
-            .map(|(index, tensor)| {
-                let (dims, values) = tensor.parts_mut();
-                let values = <f32 as crate::tensor::Element>::slice_mut(values).unwrap_or_default();
-                View { index, dims, values }
-            })
-            .collect();
-        let scores = projection.score(&views).map_err(failed)?;
+        let scores = self.structure.magnitudes(NORM)?;
         Ok(self.budget.select(&scores))
     }
 
@@ -171,13 +157,14 @@ impl Run<'_> {
                 Samples::Data(data.clone())
             }
             None => {
-                let trained = if plan.training.epochs == Some(0) {
-                    ""
-                } else {
-                    ", and weights are trained on made-up inputs"
-                };
+                let untrained = plan.training.epochs == Some(0);
+                let trained = if untrained { "" } else { ", and weights are trained on made-up inputs" };
                 notes.push(format!("no data were given: accuracy is not measured{trained}"));
-                Samples::synthetic(self.engine, &plan.load, structure, plan.seed)?
+                if untrained {
+                    Samples::normal(structure, plan.seed)
+                } else {
+                    Samples::synthetic(self.engine, &plan.load, structure, plan.seed)?
+                }
             }
         };
         let target = train.filter(|data| data.has_target()).and_then(Dataset::target_dtype);
@@ -190,11 +177,12 @@ impl Run<'_> {
         if let Some(val) = self.val {
             data::check(val, 1)?;
         }
-        let outputs = self.dense_outputs()?;
+        let objective = || {
+            let outputs = self.dense_outputs()?;
+            objective::choose(graph, &structure.trace, plan.loss, target, per_epoch, &outputs)
+        };
         if settings.epochs == 0 {
-            let objective = target
-                .map(|_| objective::choose(graph, &structure.trace, plan.loss, target, per_epoch, &outputs))
-                .transpose()?;
+            let objective = target.map(|_| objective()).transpose()?;
             let survivors = structure.groups.survivors(&structure.analysis, &first.removed);
             let small = shrink(&structure.prepared, &structure.trace.facts, &survivors)?;
             return Ok(Outcome {
@@ -206,7 +194,7 @@ impl Run<'_> {
                 samples,
             });
         }
-        let objective = objective::choose(graph, &structure.trace, plan.loss, target, per_epoch, &outputs)?;
+        let objective = objective()?;
         observer.event(Event::Note(format!("loss: {}", objective.text)));
         observer.event(Event::Note(format!(
             "{} epochs of {} samples in batches of {}; {}",
@@ -252,7 +240,10 @@ impl Run<'_> {
         let (graph, trace) = (&worked.model().graph, &worked.trace);
         let statistics = crate::ops::running_statistics(graph);
         let batch_normalised = !statistics.is_empty() && plan.training.batch_norm != BatchNorm::Frozen;
-        let trainable = crate::autodiff::trainable_initializers(graph, &trace.facts);
+        // Telling weights from other constants takes a look at every number.
+        let untrained = plan.training.epochs == Some(0);
+        let trainable =
+            if untrained { Vec::new() } else { crate::autodiff::trainable_initializers(graph, &trace.facts) };
         let mut about = Circumstances {
             samples: samples.per_epoch(32),
             real_data: samples.is_real(),
@@ -333,10 +324,12 @@ impl Run<'_> {
     ) -> Result<CompressReport, CompressError> {
         let (plan, structure) = (self.plan, self.structure);
         let survivors = structure.groups.survivors(&structure.analysis, &outcome.selection.removed);
-        let masked = expand(&structure.prepared, &survivors, &outcome.small)?;
+        let masked = (plan.verify || plan.emit_masked.is_some())
+            .then(|| expand(&structure.prepared, &survivors, &outcome.small))
+            .transpose()?;
         let mut small = outcome.small;
         structure.prepared.finish(&mut small.graph)?;
-        let verified = if plan.verify {
+        let verified = if let Some(masked) = masked.as_ref().filter(|_| plan.verify) {
             observer.event(Event::Stage("verifying: masked dense model against small model"));
             let approximate = structure.approximate_groups(&outcome.selection.removed);
             if approximate > 0 {
@@ -344,7 +337,7 @@ impl Run<'_> {
                     "{approximate} of the groups that left are only approximately right, so masked and small model differ"
                 ));
             }
-            Some(self.verify(&masked, &small, &outcome.samples, approximate)?)
+            Some(self.verify(masked, &small, &outcome.samples, approximate)?)
         } else {
             notes.push("the result was not verified".to_owned());
             None
@@ -354,9 +347,10 @@ impl Run<'_> {
         let (dense_loss, dense_accuracy) =
             self.measure(structure.model(), outcome.objective.as_ref(), batch)?;
         let (small_loss, small_accuracy) = self.measure(&small, outcome.objective.as_ref(), batch)?;
-        let latency = self.latency(&small);
+        // A result that is not verified is not run at all.
+        let latency = if plan.verify { self.latency(&small) } else { None };
         let (dense_cost, small_cost) = (cost.dense(), cost.after(&survivors));
-        let small_bytes = self.write(&small, &masked, &outcome.selection.removed)?;
+        let small_bytes = self.write(&small, masked.as_ref(), &outcome.selection.removed)?;
         let reached = outcome.selection.share;
         if !self.budget.met(reached) {
             notes.push(format!(
@@ -411,11 +405,11 @@ impl Run<'_> {
     }
 
     /// Writes the small model and what belongs to it: all of it or nothing. Returns the small model's bytes.
-    fn write(&self, small: &Model, masked: &Model, removed: &[bool]) -> Result<u64, CompressError> {
+    fn write(&self, small: &Model, masked: Option<&Model>, removed: &[bool]) -> Result<u64, CompressError> {
         let plan = self.plan;
         let mut written: Vec<&Path> = Vec::new();
         let mut write_all = || -> Result<u64, CompressError> {
-            if let Some(path) = &plan.emit_masked {
+            if let (Some(path), Some(masked)) = (&plan.emit_masked, masked) {
                 masked.write(path, Storage::Auto, plan.force)?;
                 written.push(path);
             }

@@ -28,6 +28,12 @@ pub(super) enum Samples {
 }
 
 impl Samples {
+    /// Made-up samples of the standard normal distribution.
+    pub(super) fn normal(structure: &Structure, seed: u64) -> Self {
+        let inputs = super::objective::input_specs(&structure.model().graph, &structure.trace);
+        Self::Synthetic { inputs, options: synthetic::SyntheticOptions { seed, ..Default::default() } }
+    }
+
     /// Made-up samples for a model. Where the model keeps statistics of its activations, the spread of the inputs is
     /// the one of [`SPREADS`] whose activations come closest to them.
     pub(super) fn synthetic(
@@ -46,7 +52,7 @@ impl Samples {
                 best = Some((distance, std));
             }
         }
-        let std = best.map_or(1.0, |(_, std)| std);
+        let Some((_, std)) = best else { return Ok(Self::normal(structure, seed)) };
         let options = synthetic::SyntheticOptions { std, seed, ..synthetic::SyntheticOptions::default() };
         Ok(Self::Synthetic { inputs, options })
     }

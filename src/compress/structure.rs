@@ -1,9 +1,11 @@
 //! The model as the run works on it: prepared, traced, its groups found.
 
+use std::collections::BTreeMap;
+
 use super::CompressError;
 use crate::deps::{Analysis, Exactness, Groups, analyze};
-use crate::engine::{Engine, LoadOptions};
-use crate::ir::{Model, ValueId};
+use crate::engine::{Engine, LoadOptions, Slice};
+use crate::ir::{Initializer, Model, ValueId};
 use crate::ops::{contents, counted_axis, has_control_flow, is_better_folded, unfold};
 use crate::safe;
 use crate::shrink::{Prepared, prepare};
@@ -83,42 +85,62 @@ impl Structure {
 
     /// The groups over the given tensors, numbered by their place in `tensors`.
     pub(super) fn groups_over(&self, tensors: &[ValueId]) -> Result<safe::Groups, safe::SafeError> {
+        let places: BTreeMap<ValueId, usize> =
+            tensors.iter().enumerate().map(|(place, &id)| (id, place)).collect();
         let axes = self
             .groups
             .axes()
             .iter()
             .filter_map(|axis| {
-                let tensor = tensors.iter().position(|&id| id == axis.member.value)?;
-                Some(safe::AxisGroups::new(tensor, axis.member.axis, &axis.groups))
+                let place = *places.get(&axis.member.value)?;
+                Some(safe::AxisGroups::new(place, axis.member.axis, &axis.groups))
             })
             .collect();
         safe::Groups::new(self.groups.len(), axes)
     }
 
-    /// The float tensors that groups are scored by, with their values in single precision.
-    pub(super) fn weights(&self) -> Result<(Vec<ValueId>, Vec<crate::tensor::Tensor>), CompressError> {
+    /// The score of each group by the weights as they are: those of real numbers, and integers that stand for some.
+    pub(super) fn magnitudes(&self, norm: safe::GroupNorm) -> Result<Vec<f64>, CompressError> {
+        let failed = crate::safe::TrainError::Safe;
         let graph = &self.model().graph;
         let statistics = crate::ops::running_statistics(graph);
-        let mut ids = Vec::new();
-        let mut tensors = Vec::new();
-        for (id, tensor) in graph.initializers() {
-            if tensor.dims().is_empty() || statistics.contains(&id) {
+        let scored = |tensor: &Initializer| !tensor.dims().is_empty();
+        let ids: Vec<ValueId> = graph
+            .initializers()
+            .filter(|(id, tensor)| scored(tensor) && !statistics.contains(id))
+            .filter(|(id, tensor)| is_float(tensor) || self.analysis.quantized().contains_key(id))
+            .map(|(id, _)| id)
+            .collect();
+        let groups = self.groups_over(&ids).map_err(failed)?;
+        let mut scoring = safe::Scoring::new(&groups, norm);
+        for place in scoring.tensors() {
+            let Some(tensor) = graph.value(ids[place]).initializer() else { continue };
+            if let Some(Slice::F32(values)) = stored_f32(tensor) {
+                scoring.add(place, &tensor.dims(), values, None).map_err(failed)?;
+                tensor.release();
                 continue;
             }
-            let real = if tensor.dtype().is_some_and(DType::is_float) {
-                Some(tensor.tensor()?.cast_float(DType::F32))
-            } else {
-                let quantization = self.analysis.quantized().get(&id);
-                quantization
-                    .map(|numbers| tensor.tensor().map(|stored| numbers.real(&stored)))
-                    .transpose()?
-                    .flatten()
+            let stored = tensor.tensor()?;
+            let real = match self.analysis.quantized().get(&ids[place]) {
+                Some(numbers) if !is_float(tensor) => numbers.real(&stored),
+                _ => Some(stored),
             };
-            if let Some(real) = real {
-                ids.push(id);
-                tensors.push(real);
+            if let Some(real) = real.map(|real| real.cast_float(DType::F32)) {
+                let values = real.as_slice::<f32>().unwrap_or_default();
+                scoring.add(place, real.dims(), values, None).map_err(failed)?;
             }
+            tensor.release();
         }
-        Ok((ids, tensors))
+        Ok(scoring.finish())
     }
+}
+
+/// The values where they are stored, if that is in single precision and in order.
+fn stored_f32(tensor: &Initializer) -> Option<Slice<'_>> {
+    tensor.check().ok()?;
+    Slice::from_stored(tensor.dtype()?, tensor.raw()?)
+}
+
+fn is_float(tensor: &Initializer) -> bool {
+    tensor.dtype().is_some_and(DType::is_float)
 }

@@ -7,7 +7,9 @@ mod meter;
 
 pub use meter::Meter;
 
-use crate::deps::Survivors;
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::deps::{Analysis, Survivors};
 use crate::ir::{Facts, Model, NodeId, ValueId};
 use crate::ops::{self, NodeView, Operator};
 
@@ -82,18 +84,75 @@ impl<'a> CostModel<'a> {
     /// The cost after a cut.
     pub fn after(&self, survivors: &Survivors) -> Cost {
         let mut facts = Facts::empty(&self.model.graph);
-        let mut macs = 0;
-        for &(id, operator) in &self.nodes {
-            let node = self.model.graph.node(id);
-            for &value in node.inputs.iter().chain(&node.outputs).flatten() {
-                if let Some(seen) = self.facts.get(value) {
-                    facts.set(value, survivors.seen(value, seen));
-                }
-            }
-            macs += self.node_macs(id, operator, &facts);
-        }
+        let after = |&(id, operator): &(NodeId, _)| self.node_after(id, operator, survivors, &mut facts);
+        let macs = self.nodes.iter().map(after).sum();
         let params = self.weights.iter().map(|&id| self.elements(id, Some(survivors))).sum();
         Cost { macs, params }
+    }
+
+    fn node_after(
+        &self,
+        id: NodeId,
+        operator: &dyn Operator,
+        survivors: &Survivors,
+        facts: &mut Facts,
+    ) -> u64 {
+        let node = self.model.graph.node(id);
+        for &value in node.inputs.iter().chain(&node.outputs).flatten() {
+            if let Some(seen) = self.facts.get(value) {
+                facts.set(value, survivors.seen(value, seen));
+            }
+        }
+        self.node_macs(id, operator, facts)
+    }
+
+    /// The multiply-accumulates that each pinned axis of `axes` has a part in: those that would go from the nodes that
+    /// compute with the weight if the axis had one index.
+    pub fn worth(&self, analysis: &Analysis, axes: &[(ValueId, usize)]) -> Vec<u64> {
+        let graph = &self.model.graph;
+        // By value, the initializers that it is made of, where it is made of them alone.
+        let mut sources: Vec<BTreeSet<ValueId>> = vec![BTreeSet::new(); graph.value_count()];
+        for (id, _) in graph.initializers() {
+            sources[id.index()].insert(id);
+        }
+        for (_, node) in graph.nodes() {
+            let made = node.inputs.iter().flatten();
+            if node.captured.is_empty() && made.clone().all(|input| !sources[input.index()].is_empty()) {
+                let all: BTreeSet<ValueId> =
+                    made.flat_map(|input| sources[input.index()].iter().copied()).collect();
+                for output in node.outputs.iter().flatten() {
+                    sources[output.index()].clone_from(&all);
+                }
+            }
+        }
+        let mut readers: BTreeMap<ValueId, Vec<(NodeId, &'static dyn Operator)>> = BTreeMap::new();
+        for &(id, operator) in &self.nodes {
+            let weights: BTreeSet<ValueId> = graph
+                .node(id)
+                .inputs
+                .iter()
+                .flatten()
+                .flat_map(|input| &sources[input.index()])
+                .copied()
+                .collect();
+            for weight in weights {
+                readers.entry(weight).or_default().push((id, operator));
+            }
+        }
+        let mut facts = Facts::empty(graph);
+        let worth = |&(weight, axis): &(ValueId, usize)| {
+            let mut saved = 0;
+            for &(id, operator) in readers.get(&weight).into_iter().flatten() {
+                let node = graph.node(id);
+                let among: Vec<ValueId> =
+                    node.inputs.iter().chain(&node.outputs).flatten().copied().collect();
+                let survivors = analysis.first_of(weight, axis, &among);
+                let after = self.node_after(id, operator, &survivors, &mut facts);
+                saved += self.node_macs(id, operator, self.facts).saturating_sub(after);
+            }
+            saved
+        };
+        axes.iter().map(worth).collect()
     }
 
     fn elements(&self, id: ValueId, survivors: Option<&Survivors>) -> u64 {

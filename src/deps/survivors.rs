@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Analysis, Exactness, Groups};
 use crate::ir::{NodeId, ValueFacts, ValueId};
-use crate::ops::{Quantization, Slot};
+use crate::ops::{Axis, Quantization, Slot};
 
 /// For every axis of every value, the indices that stay.
 #[derive(Debug, Clone, Default)]
@@ -52,6 +52,25 @@ impl Survivors {
     }
 }
 
+impl Analysis {
+    /// What would stay if an axis that may not shrink kept its first index alone: of that axis, and of those axes of
+    /// the values `among` that have the very same slots.
+    pub fn first_of(&self, value: ValueId, axis: usize, among: &[ValueId]) -> Survivors {
+        let mut kept = vec![Vec::new(); self.axes.len()];
+        let first: Arc<[usize]> = [0].into();
+        let slots = self.axis(value, axis).and_then(Axis::slots);
+        for &other in among.iter().chain([&value]) {
+            let axes = self.axes[other.index()].iter().flatten().enumerate();
+            let same = |(number, own): (usize, &Axis)| {
+                let alike = slots.zip(own.slots()).is_some_and(|(slots, own)| Arc::ptr_eq(slots, own));
+                (alike || (other, number) == (value, axis)).then(|| Arc::clone(&first))
+            };
+            kept[other.index()] = axes.map(same).collect();
+        }
+        Survivors { kept, quantized: Arc::clone(&self.quantized), averages: BTreeSet::new() }
+    }
+}
+
 impl Groups {
     /// What stays when the groups marked in `removed` leave.
     pub fn survivors(&self, analysis: &Analysis, removed: &[bool]) -> Survivors {
@@ -60,7 +79,7 @@ impl Groups {
             .axes
             .iter()
             .map(|axes| {
-                let of_axis = |axis: &crate::ops::Axis| {
+                let of_axis = |axis: &Axis| {
                     let slots = axis.slots()?;
                     known
                         .entry(slots.as_ptr())

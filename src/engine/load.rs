@@ -45,8 +45,8 @@ impl Session for FromFiles {
         self.session.outputs()
     }
 
-    fn run(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Vec<Tensor>, EngineError> {
-        self.session.run(inputs)
+    fn run_on(&mut self, inputs: &[(&str, Arg<'_>)]) -> Result<Vec<Tensor>, EngineError> {
+        self.session.run_on(inputs)
     }
 
     fn run_into(

@@ -108,7 +108,16 @@ pub trait Session: Send {
     ///
     /// # Errors
     /// When an input does not fit, or the runtime fails.
-    fn run(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Vec<Tensor>, EngineError>;
+    fn run(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Vec<Tensor>, EngineError> {
+        let inputs: Vec<_> = inputs.iter().map(|&(name, tensor)| (name, Arg::from(tensor))).collect();
+        self.run_on(&inputs)
+    }
+
+    /// As [`Session::run`], on inputs that need not be tensors of their own.
+    ///
+    /// # Errors
+    /// When an input does not fit, or the runtime fails.
+    fn run_on(&mut self, inputs: &[(&str, Arg<'_>)]) -> Result<Vec<Tensor>, EngineError>;
 
     /// Runs the model on named inputs and writes the named outputs into the memory given. Outputs that are not
     /// named are not computed where the runtime can leave them out, and dropped where it cannot.

@@ -156,8 +156,3 @@ impl Ports {
         Ok(bound)
     }
 }
-
-/// Named tensors as arguments.
-pub(super) fn args<'a>(inputs: &[(&'a str, &'a Tensor)]) -> Vec<(&'a str, Arg<'a>)> {
-    inputs.iter().map(|&(name, tensor)| (name, Arg::from(tensor))).collect()
-}

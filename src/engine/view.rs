@@ -102,7 +102,22 @@ slices! {
     Bool(bool), String(String),
 }
 
-impl Slice<'_> {
+impl<'a> Slice<'a> {
+    /// Real numbers over little-endian bytes where they lie; nothing for other types, where the bytes are not aligned
+    /// to the type, or where the machine reads numbers the other way round.
+    pub fn from_stored(dtype: DType, bytes: &'a [u8]) -> Option<Self> {
+        if cfg!(target_endian = "big") {
+            return None;
+        }
+        match dtype {
+            DType::F32 => bytemuck::try_cast_slice(bytes).ok().map(Slice::F32),
+            DType::F64 => bytemuck::try_cast_slice(bytes).ok().map(Slice::F64),
+            DType::F16 => bytemuck::try_cast_slice(bytes).ok().map(Slice::F16),
+            DType::BF16 => bytemuck::try_cast_slice(bytes).ok().map(Slice::BF16),
+            _ => None,
+        }
+    }
+
     /// Whether there is no value at all.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -102,15 +102,22 @@ impl Graph {
     /// Gives initializer `id` other values, of any dimensions; its declared type follows. A value that is no
     /// initializer becomes one.
     pub fn set_initializer(&mut self, id: ValueId, tensor: &Tensor) {
-        let value = &mut self.values[id.index()];
+        let value = &self.values[id.index()];
         let initializer = match &value.initializer {
             Some(old) => old.with_tensor(tensor),
             None => Initializer::from_tensor(&value.name, tensor),
         };
+        self.replace_initializer(id, initializer);
+    }
+
+    /// Makes `initializer`, which has the name of the value, the constant of `id`; its declared type follows.
+    pub(crate) fn replace_initializer(&mut self, id: ValueId, initializer: Initializer) {
+        let value = &mut self.values[id.index()];
+        let (dtype, dims) = (initializer.dtype(), initializer.dims());
         let known = value.initializer.replace(initializer).is_some();
-        if value.declared.is_some() {
-            let dims: Vec<_> = tensor.dims().iter().map(|&dim| DeclaredDim::Fixed(dim)).collect();
-            self.declare(id, tensor.dtype(), &dims);
+        if let (true, Some(dtype)) = (value.declared.is_some(), dtype) {
+            let dims: Vec<_> = dims.into_iter().map(DeclaredDim::Fixed).collect();
+            self.declare(id, dtype, &dims);
         }
         if !known {
             self.initializers.push(id);

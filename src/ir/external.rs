@@ -4,27 +4,80 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use memmap2::Mmap;
 use onnx_proto::TensorProto;
 
 use super::initializer::EXTERNAL;
 use super::{Graph, IrError};
 
+/// Bytes of a file that is mapped into memory.
+#[derive(Debug, Clone)]
+pub(super) struct Mapped {
+    bytes: Bytes,
+    /// Nothing for an empty file.
+    file: Option<Arc<Mmap>>,
+}
+
+impl Mapped {
+    pub(super) fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    fn slice(&self, start: u64, end: u64) -> Self {
+        Self { bytes: self.bytes.slice(start as usize..end as usize), file: self.file.clone() }
+    }
+
+    /// Lets the system take the memory back that holds these bytes; they are read from the file again where needed.
+    #[allow(
+        unsafe_code,
+        reason = "the system is told to drop pages, which would lose them were they not a file's"
+    )]
+    pub(super) fn release(&self) {
+        #[cfg(unix)]
+        if let Some(file) = &self.file
+            && !self.bytes.is_empty()
+        {
+            let start = self.bytes.as_ptr().addr() - file.as_ptr().addr();
+            // SAFETY: the mapping is of a file and read-only, so that pages hold nothing that the file does not.
+            let advised = unsafe {
+                file.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, self.bytes.len())
+            };
+            // Memory is all that is lost when the system does not listen.
+            drop(advised);
+        }
+    }
+}
+
+struct Owner(Arc<Mmap>);
+
+impl AsRef<[u8]> for Owner {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 /// The bytes of a file, mapped into memory where it is not empty.
 #[allow(unsafe_code, reason = "mapping a file is unsafe because another process may change it meanwhile")]
-pub(super) fn map(path: &Path) -> io::Result<Bytes> {
+fn map_file(path: &Path) -> io::Result<Mapped> {
     let file = File::open(path)?;
     if file.metadata()?.is_dir() {
         return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder, not a file"));
     }
     if file.metadata()?.len() == 0 {
-        return Ok(Bytes::new());
+        return Ok(Mapped { bytes: Bytes::new(), file: None });
     }
     // SAFETY: the mapping is read-only and private to this process. A file that another process cuts short while
     // we read it would end this process with a signal; model files are taken as not being written meanwhile.
-    let mapping = unsafe { memmap2::Mmap::map(&file)? };
-    Ok(Bytes::from_owner(mapping))
+    let mapping = Arc::new(unsafe { Mmap::map(&file)? });
+    Ok(Mapped { bytes: Bytes::from_owner(Owner(Arc::clone(&mapping))), file: Some(mapping) })
+}
+
+/// The bytes of a file, mapped into memory where it is not empty.
+pub(super) fn map(path: &Path) -> io::Result<Bytes> {
+    Ok(map_file(path)?.bytes)
 }
 
 /// Where the data of one tensor stand.
@@ -69,11 +122,11 @@ fn inside(folder: &Path, location: &str) -> Result<PathBuf, String> {
 #[derive(Default)]
 struct Files {
     folder: PathBuf,
-    mapped: BTreeMap<String, Bytes>,
+    mapped: BTreeMap<String, Mapped>,
 }
 
 impl Files {
-    fn bytes(&mut self, tensor: &TensorProto) -> Result<Bytes, IrError> {
+    fn mapped(&mut self, tensor: &TensorProto) -> Result<Mapped, IrError> {
         let name = tensor.name.as_deref().unwrap_or("");
         let fail = |location: &str, reason: String| IrError::External {
             name: name.to_owned(),
@@ -84,14 +137,14 @@ impl Files {
         let location = reference.location.as_str();
         if !self.mapped.contains_key(location) {
             let path = inside(&self.folder, location).map_err(|reason| fail(location, reason))?;
-            let bytes = map(&path).map_err(|error| fail(location, format!("cannot read it: {error}")))?;
-            self.mapped.insert(location.to_owned(), bytes);
+            let file = map_file(&path).map_err(|error| fail(location, format!("cannot read it: {error}")))?;
+            self.mapped.insert(location.to_owned(), file);
         }
-        let bytes = &self.mapped[location];
-        let size = bytes.len() as u64;
+        let file = &self.mapped[location];
+        let size = file.bytes.len() as u64;
         let length = reference.length.unwrap_or_else(|| size.saturating_sub(reference.offset));
         match reference.offset.checked_add(length) {
-            Some(end) if end <= size => Ok(bytes.slice(reference.offset as usize..end as usize)),
+            Some(end) if end <= size => Ok(file.slice(reference.offset, end)),
             _ => Err(fail(
                 location,
                 format!(
@@ -106,7 +159,7 @@ impl Files {
     /// Puts external data of tensors inside attributes and subgraphs into their messages.
     fn embed(&mut self, tensor: &mut TensorProto) -> Result<(), IrError> {
         if tensor.data_location == Some(EXTERNAL) {
-            tensor.raw_data = Some(self.bytes(tensor)?);
+            tensor.raw_data = Some(self.mapped(tensor)?.bytes);
             tensor.data_location = None;
             tensor.external_data.clear();
         }
@@ -138,8 +191,8 @@ pub(super) fn resolve(graph: &mut Graph, path: &Path) -> Result<(), IrError> {
     let mut files = Files { folder: folder.to_owned(), ..Files::default() };
     for value in &mut graph.values {
         if let Some(initializer) = value.initializer.as_mut().filter(|tensor| tensor.is_external()) {
-            let bytes = files.bytes(initializer.proto())?;
-            initializer.set_mapped(bytes);
+            let mapped = files.mapped(initializer.proto())?;
+            initializer.set_mapped(mapped);
         }
     }
     for node in &mut graph.nodes {

@@ -5,15 +5,23 @@ use half::{bf16, f16};
 use onnx_proto::TensorProto;
 
 use super::IrError;
+use super::external::Mapped;
+use super::gather::gather;
 use crate::tensor::{DType, Tensor, Values, checked_count};
 
 /// A tensor of a model: an initializer or a tensor attribute. Its numbers stay encoded, for weights in the mapped
 /// file, until [`Initializer::tensor`] asks for them.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Initializer {
     proto: TensorProto,
     /// The bytes of external data, mapped from their file; the message then still names the file.
-    mapped: Option<Bytes>,
+    mapped: Option<Mapped>,
+}
+
+impl PartialEq for Initializer {
+    fn eq(&self, other: &Self) -> bool {
+        self.proto == other.proto && self.external() == other.external()
+    }
 }
 
 pub(super) const EXTERNAL: i32 = 1;
@@ -31,7 +39,7 @@ impl Initializer {
     pub(super) fn into_proto(self) -> TensorProto {
         match self.mapped {
             None => self.proto,
-            Some(bytes) => embedded(self.proto, bytes),
+            Some(mapped) => embedded(self.proto, mapped.bytes().clone()),
         }
     }
 
@@ -39,8 +47,20 @@ impl Initializer {
         self.clone().into_proto()
     }
 
-    pub(super) fn set_mapped(&mut self, bytes: Bytes) {
-        self.mapped = Some(bytes);
+    pub(super) fn set_mapped(&mut self, mapped: Mapped) {
+        self.mapped = Some(mapped);
+    }
+
+    fn external(&self) -> Option<&Bytes> {
+        self.mapped.as_ref().map(Mapped::bytes)
+    }
+
+    /// Lets the system take back the memory that holds external data read so far. To be called where a large weight
+    /// is done with for now: the data stay readable.
+    pub fn release(&self) {
+        if let Some(mapped) = &self.mapped {
+            mapped.release();
+        }
     }
 
     /// A tensor named `name` with the values of `tensor`.
@@ -89,7 +109,7 @@ impl Initializer {
 
     /// Bytes that the values take in a file: raw data, or as many as raw data would take.
     pub fn bytes(&self) -> u64 {
-        match (&self.mapped, &self.proto.raw_data, self.dtype().and_then(DType::size)) {
+        match (self.external(), &self.proto.raw_data, self.dtype().and_then(DType::size)) {
             (Some(bytes), ..) | (None, Some(bytes), _) => bytes.len() as u64,
             (None, None, Some(size)) => (self.count() as u64).saturating_mul(size as u64),
             (None, None, None) => self.proto.string_data.iter().map(|text| text.len() as u64).sum(),
@@ -101,11 +121,13 @@ impl Initializer {
         self.proto.data_location == Some(EXTERNAL)
     }
 
-    pub(super) fn raw(&self) -> Option<&Bytes> {
-        self.mapped.as_ref().or(self.proto.raw_data.as_ref())
+    /// The values as they are stored, little-endian; nothing where they are stored in fields of their type.
+    pub fn raw(&self) -> Option<&Bytes> {
+        self.external().or(self.proto.raw_data.as_ref())
     }
 
-    fn fail(&self, reason: impl Into<String>) -> IrError {
+    /// An error about this tensor.
+    pub(crate) fn fail(&self, reason: impl Into<String>) -> IrError {
         IrError::Tensor { name: self.name().to_owned(), reason: reason.into() }
     }
 
@@ -116,7 +138,7 @@ impl Initializer {
     }
 
     /// Checks, without decoding, that the data fills the dimensions.
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         if self.proto.dims.iter().any(|&dim| dim < 0) {
             return Err(format!("dimensions {:?} are negative", self.proto.dims));
         }
@@ -204,6 +226,41 @@ impl Initializer {
                     .map_err(|_| self.fail("a string is not UTF-8"))?,
             ),
         })
+    }
+
+    /// The tensor with the indices that `kept` names for each axis, in that order; all of them where it names none.
+    ///
+    /// # Errors
+    /// When the data does not fill the dimensions or has a type that this crate does not know.
+    ///
+    /// # Panics
+    /// When an index is outside the dimensions: callers hold indices of this very tensor.
+    pub fn take(&self, kept: &[Option<&[usize]>]) -> Result<Self, IrError> {
+        let dims = self.dims();
+        let (Some(raw), Some(size)) = (self.raw(), self.dtype().and_then(DType::size)) else {
+            let mut values = self.tensor()?;
+            for (axis, kept) in kept.iter().enumerate() {
+                values = kept.map_or_else(|| values.clone(), |kept| values.take(axis, kept));
+            }
+            return Ok(self.with_tensor(&values));
+        };
+        self.check().map_err(|reason| self.fail(reason))?;
+        let taken = gather(raw, &dims, size, kept);
+        let dims =
+            dims.iter().zip(kept).map(|(&dim, kept)| kept.map_or(dim, <[usize]>::len) as i64).collect();
+        let proto = TensorProto { dims, ..self.described() };
+        Ok(Self::from_proto(embedded(proto, Bytes::from(taken))))
+    }
+
+    /// The message without values.
+    fn described(&self) -> TensorProto {
+        TensorProto {
+            name: self.proto.name.clone(),
+            data_type: self.proto.data_type,
+            doc_string: self.proto.doc_string.clone(),
+            metadata_props: self.proto.metadata_props.clone(),
+            ..TensorProto::default()
+        }
     }
 
     /// The same tensor (name, documentation, metadata) with other dimensions and values.

@@ -11,6 +11,7 @@ mod constant;
 mod edit;
 mod external;
 mod facts;
+mod gather;
 mod graph;
 mod initializer;
 mod inline;

@@ -76,6 +76,7 @@ impl Model {
                 Some(raw) if result.is_ok() => {
                     let start = aligned(end, raw.len() as u64);
                     result = pad(&mut writer, start - end).and_then(|()| writer.write_all(raw));
+                    tensor.release();
                     end = start + raw.len() as u64;
                     referring(tensor, &location, start, raw.len())
                 }

@@ -232,6 +232,9 @@ pub struct PinnedAxis {
     pub axis: usize,
     /// Its length.
     pub size: usize,
+    /// Multiply-accumulates that would go from the nodes that compute with the tensor if the axis had one index: what
+    /// it would be worth at most if it could shrink.
+    pub macs: u64,
     /// The node or graph edge that pins it.
     pub place: String,
     /// Why.

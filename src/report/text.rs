@@ -1,5 +1,6 @@
 //! Reports of the smaller commands as text.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 
 use super::table::Table;
@@ -146,24 +147,7 @@ impl Display for InspectReport {
         write!(formatter, "{table}")?;
         self.families(formatter)?;
         if !self.pinned.is_empty() {
-            writeln!(formatter, "\nWeight axes that stay")?;
-            let mut table = Table::new(4, &["weight", "axes", "sizes", "because"]);
-            let same = |a: &PinnedAxis, b: &PinnedAxis| {
-                (&a.tensor, &a.place, &a.reason) == (&b.tensor, &b.place, &b.reason)
-            };
-            for axes in self.pinned.chunk_by(same) {
-                let list = |number: fn(&PinnedAxis) -> usize| {
-                    axes.iter().map(|axis| number(axis).to_string()).collect::<Vec<_>>().join(", ")
-                };
-                let because = format!("{}: {}", axes[0].place, axes[0].reason);
-                table.row(vec![
-                    axes[0].tensor.clone(),
-                    list(|axis| axis.axis),
-                    list(|axis| axis.size),
-                    because,
-                ]);
-            }
-            write!(formatter, "{table}")?;
+            self.pinned_axes(formatter)?;
         }
         if !self.unknown.is_empty() {
             writeln!(formatter, "\nNodes that are not understood (their axes stay)")?;
@@ -178,6 +162,43 @@ impl Display for InspectReport {
 }
 
 impl InspectReport {
+    fn pinned_axes(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(
+            formatter,
+            "\nWeight axes that stay, and the MACs that would go if each could shrink to one index"
+        )?;
+        let mut table = Table::new(5, &["weight", "axes", "sizes", "MACs", "because"]);
+        let same = |a: &PinnedAxis, b: &PinnedAxis| {
+            (&a.tensor, &a.place, &a.reason) == (&b.tensor, &b.place, &b.reason)
+        };
+        for axes in self.pinned.chunk_by(same) {
+            let list =
+                |number: fn(&PinnedAxis) -> String| axes.iter().map(number).collect::<Vec<_>>().join(", ");
+            table.row(vec![
+                axes[0].tensor.clone(),
+                list(|axis| axis.axis.to_string()),
+                list(|axis| axis.size.to_string()),
+                list(|axis| count(axis.macs)),
+                format!("{}: {}", axes[0].place, axes[0].reason),
+            ]);
+        }
+        write!(formatter, "{table}")?;
+        let mut reasons: BTreeMap<&str, (usize, u64)> = BTreeMap::new();
+        for axis in &self.pinned {
+            let (axes, macs) = reasons.entry(&axis.reason).or_default();
+            *axes += 1;
+            *macs += axis.macs;
+        }
+        let mut reasons: Vec<(&str, (usize, u64))> = reasons.into_iter().collect();
+        reasons.sort_by_key(|(_, (_, macs))| std::cmp::Reverse(*macs));
+        writeln!(formatter, "\nThe same by reason")?;
+        let mut table = Table::new(1, &["because", "axes", "MACs"]);
+        for (reason, (axes, macs)) in reasons {
+            table.row(vec![reason.to_owned(), axes.to_string(), count(macs)]);
+        }
+        write!(formatter, "{table}")
+    }
+
     fn groups_in_words(&self) -> String {
         let exact: usize =
             self.families.iter().filter(|family| family.exact).map(|family| family.groups).sum();

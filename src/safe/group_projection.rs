@@ -90,43 +90,13 @@ impl<T: Scalar, S: Select> GroupProjection<T, S> {
     /// # Errors
     /// When a group names a tensor that is not given, or an axis of another length.
     pub fn score(&self, tensors: &[View<'_, T>]) -> Result<Vec<f64>, SafeError> {
-        let count = self.groups.count();
-        let (mut sums, mut weights) = (vec![0.0; count], vec![0.0; count]);
-        let (mut squares, mut elements) = (vec![0.0; count], vec![0_usize; count]);
-        for axis in self.groups.axes() {
-            let View { dims, values, .. } = &tensors[position(tensors, axis.tensor())?];
-            let (outer, length, inner) = axis.extent(dims)?;
-            let factors = self.importance.get(&axis.tensor()).map(|factor| factor.over(dims)).transpose()?;
-            let by_index = squares_by_index(values, factors, length, inner);
-            for (index, square) in by_index.iter().enumerate() {
-                for &group in axis.groups_of(index) {
-                    squares[group as usize] += square;
-                    elements[group as usize] += outer * inner;
-                }
-            }
-            let tensor_mean = by_index.iter().sum::<f64>() / values.len().max(1) as f64;
-            // Only groups met on this axis have elements now; each is taken once and emptied for the next axis.
-            for &group in (0..length).flat_map(|index| axis.groups_of(index)) {
-                let group = group as usize;
-                let (square, own) = (squares[group], elements[group] as f64);
-                squares[group] = 0.0;
-                elements[group] = 0;
-                if own == 0.0 {
-                    continue;
-                }
-                let (sum, weight) = match self.norm {
-                    GroupNorm::Sum => (square, 0.0),
-                    GroupNorm::ElementMean => (square, own),
-                    GroupNorm::AxisMean => (square / own, 1.0),
-                    GroupNorm::RelativeAxisMean if tensor_mean > 0.0 => (square / own / tensor_mean, 1.0),
-                    GroupNorm::RelativeAxisMean => (0.0, 1.0),
-                };
-                sums[group] += sum;
-                weights[group] += weight;
-            }
+        let mut scoring = Scoring::new(&self.groups, self.norm);
+        for tensor in scoring.tensors() {
+            let View { dims, values, .. } = &tensors[position(tensors, tensor)?];
+            let factors = self.importance.get(&tensor).map(|factor| factor.over(dims)).transpose()?;
+            scoring.add(tensor, dims, values, factors)?;
         }
-        let roots = sums.iter().zip(weights);
-        Ok(roots.map(|(sum, weight)| if weight > 0.0 { (sum / weight).sqrt() } else { sum.sqrt() }).collect())
+        Ok(scoring.finish())
     }
 
     /// Sets to zero every slice whose index belongs to a removed group.
@@ -154,6 +124,88 @@ impl<T: Scalar, S: Select> Projection<T> for GroupProjection<T, S> {
         self.zero_groups(tensors, &removed)?;
         self.removed = Some(removed);
         Ok(())
+    }
+}
+
+/// Scores groups tensor by tensor, so that no two tensors need be in memory at once.
+#[derive(Debug)]
+pub struct Scoring<'a> {
+    groups: &'a Groups,
+    norm: GroupNorm,
+    /// By tensor, the places of its axes among those of the groups.
+    axes: BTreeMap<usize, Vec<usize>>,
+    sums: Vec<f64>,
+    weights: Vec<f64>,
+    /// Of the axis at hand, by group.
+    squares: Vec<f64>,
+    elements: Vec<usize>,
+}
+
+impl<'a> Scoring<'a> {
+    /// Nothing added yet.
+    pub fn new(groups: &'a Groups, norm: GroupNorm) -> Self {
+        let count = groups.count();
+        let mut axes: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (place, axis) in groups.axes().iter().enumerate() {
+            axes.entry(axis.tensor()).or_default().push(place);
+        }
+        let (sums, weights) = (vec![0.0; count], vec![0.0; count]);
+        Self { groups, norm, axes, sums, weights, squares: vec![0.0; count], elements: vec![0; count] }
+    }
+
+    /// The tensors that groups have members in, in rising order.
+    pub fn tensors(&self) -> Vec<usize> {
+        self.axes.keys().copied().collect()
+    }
+
+    /// Adds the values of a tensor, row-major; with factors, of `value * factor`.
+    ///
+    /// # Errors
+    /// When an axis has another length than the groups know.
+    pub fn add<T: Scalar>(
+        &mut self,
+        tensor: usize,
+        dims: &[usize],
+        values: &[T],
+        factors: Option<&[T]>,
+    ) -> Result<(), SafeError> {
+        for &place in self.axes.get(&tensor).into_iter().flatten() {
+            let axis = &self.groups.axes()[place];
+            let (outer, length, inner) = axis.extent(dims)?;
+            let by_index = squares_by_index(values, factors, length, inner);
+            for (index, square) in by_index.iter().enumerate() {
+                for &group in axis.groups_of(index) {
+                    self.squares[group as usize] += square;
+                    self.elements[group as usize] += outer * inner;
+                }
+            }
+            let tensor_mean = by_index.iter().sum::<f64>() / values.len().max(1) as f64;
+            // Only groups met on this axis have elements now; each is taken once and emptied for the next axis.
+            for &group in (0..length).flat_map(|index| axis.groups_of(index)) {
+                let group = group as usize;
+                let square = std::mem::take(&mut self.squares[group]);
+                let own = std::mem::take(&mut self.elements[group]) as f64;
+                if own == 0.0 {
+                    continue;
+                }
+                let (sum, weight) = match self.norm {
+                    GroupNorm::Sum => (square, 0.0),
+                    GroupNorm::ElementMean => (square, own),
+                    GroupNorm::AxisMean => (square / own, 1.0),
+                    GroupNorm::RelativeAxisMean if tensor_mean > 0.0 => (square / own / tensor_mean, 1.0),
+                    GroupNorm::RelativeAxisMean => (0.0, 1.0),
+                };
+                self.sums[group] += sum;
+                self.weights[group] += weight;
+            }
+        }
+        Ok(())
+    }
+
+    /// The score of each group; 0 for a group without members.
+    pub fn finish(self) -> Vec<f64> {
+        let roots = self.sums.iter().zip(self.weights);
+        roots.map(|(sum, weight)| if weight > 0.0 { (sum / weight).sqrt() } else { sum.sqrt() }).collect()
     }
 }
 

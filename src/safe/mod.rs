@@ -35,7 +35,7 @@ mod unstructured;
 
 pub use base::Base;
 pub use error::SafeError;
-pub use group_projection::{GroupNorm, GroupProjection, Select};
+pub use group_projection::{GroupNorm, GroupProjection, Scoring, Select};
 pub use groups::{AxisGroups, Groups};
 pub use importance::Importance;
 pub use n_of_m::NOfM;

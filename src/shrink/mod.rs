@@ -75,16 +75,13 @@ pub fn shrink(prepared: &Prepared, facts: &Facts, survivors: &Survivors) -> Resu
         if !survivors.touches(id) {
             continue;
         }
-        let mut values = tensor.tensor()?;
-        for axis in 0..tensor.dims().len() {
-            if let Some(kept) = survivors.axis(id, axis) {
-                if kept.is_empty() {
-                    return Err(ShrinkError::Empty { tensor: tensor.name().to_owned(), axis });
-                }
-                values = values.take(axis, kept);
-            }
+        let kept: Vec<Option<&[usize]>> =
+            (0..tensor.dims().len()).map(|axis| survivors.axis(id, axis)).collect();
+        if let Some(axis) = kept.iter().position(|kept| kept.is_some_and(<[usize]>::is_empty)) {
+            return Err(ShrinkError::Empty { tensor: tensor.name().to_owned(), axis });
         }
-        small.graph.set_initializer(id, &values);
+        small.graph.replace_initializer(id, tensor.take(&kept)?);
+        tensor.release();
     }
     for (id, value) in dense.graph.values() {
         if value.initializer().is_none() && survivors.touches(id) {

@@ -113,6 +113,7 @@ pub fn trace(
             }
         }
     }
+    watch.release();
     Ok(Trace {
         samples: first.batch.unwrap_or(1),
         free_batch: first.batch.is_some(),

@@ -8,8 +8,8 @@
 use std::collections::BTreeMap;
 
 use super::{Probe, TraceError};
-use crate::engine::{Engine, EngineError, LoadOptions, Session, load_model};
-use crate::ir::{DeclaredDim, Graph, Model, NodeSpec, ValueId};
+use crate::engine::{Arg, Engine, EngineError, LoadOptions, Session, Slice, View, load_model};
+use crate::ir::{DeclaredDim, Graph, Initializer, Model, NodeSpec, ValueId};
 use crate::tensor::{DType, Tensor};
 
 /// Values exposed in one run; more would keep too many activations alive at once.
@@ -50,12 +50,50 @@ pub(super) struct Watch<'a> {
     shapes: Option<Shapes>,
 }
 
+/// The values of a large initializer.
+enum Weight {
+    /// Used where they are stored.
+    Stored(Box<Initializer>, Vec<usize>),
+    /// Decoded, since they are stored in a way that a runtime cannot read.
+    Decoded(Tensor),
+}
+
+impl Weight {
+    fn of(initializer: Initializer) -> Result<Self, EngineError> {
+        initializer.check().map_err(|reason| initializer.fail(reason))?;
+        let dims = initializer.dims();
+        Ok(match stored(&initializer, &dims) {
+            Some(_) => Self::Stored(Box::new(initializer), dims),
+            None => Self::Decoded(initializer.tensor()?),
+        })
+    }
+
+    fn arg(&self) -> Option<Arg<'_>> {
+        Some(match self {
+            Self::Stored(initializer, dims) => Arg::Host(stored(initializer, dims)?),
+            Self::Decoded(tensor) => Arg::from(tensor),
+        })
+    }
+
+    fn release(&self) {
+        if let Self::Stored(initializer, _) = self {
+            initializer.release();
+        }
+    }
+}
+
+/// The stored values, if they lie in memory as a runtime reads them.
+fn stored<'a>(initializer: &'a Initializer, dims: &'a [usize]) -> Option<View<'a>> {
+    let values = Slice::from_stored(initializer.dtype()?, initializer.raw()?)?;
+    View::new(dims, values).ok()
+}
+
 /// A session that gives the shapes of all values.
 struct Shapes {
     session: Box<dyn Session>,
     /// The value of each output, and its type where the output is its shape only.
     outputs: Vec<(ValueId, Option<DType>)>,
-    weights: Vec<(String, Tensor)>,
+    weights: Vec<(String, Weight)>,
     /// Whether it ran once: if it fails then, the model does not take the inputs.
     ran: bool,
 }
@@ -105,6 +143,13 @@ impl<'a> Watch<'a> {
             found.extend(part.iter().zip(&tensors).map(seen));
         }
         Ok(found)
+    }
+
+    /// Lets go of the memory that large weights take.
+    pub(super) fn release(&self) {
+        for (_, weight) in self.shapes.iter().flat_map(|shapes| &shapes.weights) {
+            weight.release();
+        }
     }
 
     /// The same, if the engine tells the types of values; else nothing.
@@ -159,9 +204,11 @@ impl<'a> Watch<'a> {
 
 impl Shapes {
     fn run(&mut self, probe: &Probe) -> Result<Vec<(ValueId, Seen)>, EngineError> {
-        let mut given = given(&*self.session, &probe.tensors);
-        given.extend(self.weights.iter().map(|(name, tensor)| (name.as_str(), tensor)));
-        let tensors = self.session.run(&given)?;
+        let given = given(&*self.session, &probe.tensors);
+        let mut args: Vec<(&str, Arg<'_>)> =
+            given.into_iter().map(|(name, tensor)| (name, Arg::from(tensor))).collect();
+        args.extend(self.weights.iter().filter_map(|(name, weight)| Some((name.as_str(), weight.arg()?))));
+        let tensors = self.session.run_on(&args)?;
         let seen = |(&(id, dtype), tensor): (&(ValueId, Option<DType>), &Tensor)| match dtype {
             None => Some((id, Seen::whole(tensor, true))),
             Some(dtype) => {
@@ -196,7 +243,7 @@ pub(super) fn given<'p>(
 }
 
 /// Turns the large initializers of a graph into inputs and returns their values.
-fn take_weights(graph: &mut Graph) -> Result<Vec<(String, Tensor)>, EngineError> {
+fn take_weights(graph: &mut Graph) -> Result<Vec<(String, Weight)>, EngineError> {
     let large: Vec<ValueId> = graph
         .initializers()
         .filter(|(_, weight)| weight.count() > SMALL && weight.dtype().is_some_and(DType::is_float))
@@ -205,10 +252,10 @@ fn take_weights(graph: &mut Graph) -> Result<Vec<(String, Tensor)>, EngineError>
     let mut weights = Vec::with_capacity(large.len());
     for id in large {
         let Some(weight) = graph.remove_initializer(id) else { continue };
-        let tensor = weight.tensor()?;
-        let dims: Vec<DeclaredDim> = tensor.dims().iter().map(|&dim| DeclaredDim::Fixed(dim)).collect();
-        graph.add_input(id, tensor.dtype(), &dims);
-        weights.push((graph.value(id).name().to_owned(), tensor));
+        let Some(dtype) = weight.dtype() else { continue };
+        let dims: Vec<DeclaredDim> = weight.dims().iter().map(|&dim| DeclaredDim::Fixed(dim)).collect();
+        graph.add_input(id, dtype, &dims);
+        weights.push((graph.value(id).name().to_owned(), Weight::of(weight)?));
     }
     Ok(weights)
 }

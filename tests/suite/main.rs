@@ -5,6 +5,7 @@ mod architecture;
 mod batch_norm;
 mod cli;
 mod gradient_reference;
+mod inflate;
 mod laws;
 mod random_graphs;
 mod recurrent;

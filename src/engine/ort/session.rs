@@ -13,7 +13,7 @@ use ::ort::{AsPointer, api};
 
 use super::value::{Host, Value, check, settle};
 use super::{NAME, denormals};
-use crate::engine::ports::{Ports, args};
+use crate::engine::ports::Ports;
 use crate::engine::{Arg, ArgMut, EngineError, Port, Session, View};
 use crate::tensor::{DType, Tensor};
 
@@ -147,8 +147,8 @@ impl Session for OrtSession {
         &self.ports.outputs
     }
 
-    fn run(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Vec<Tensor>, EngineError> {
-        let inputs = self.ports.bind_inputs(NAME, &args(inputs))?;
+    fn run_on(&mut self, inputs: &[(&str, Arg<'_>)]) -> Result<Vec<Tensor>, EngineError> {
+        let inputs = self.ports.bind_inputs(NAME, inputs)?;
         let wanted: Vec<usize> = (0..self.ports.outputs.len()).collect();
         let mut values: Vec<Option<Value>> = wanted.iter().map(|_| None).collect();
         self.call(&inputs, &wanted, &mut values)?;

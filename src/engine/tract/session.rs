@@ -12,7 +12,7 @@ use super::misread::misread;
 use super::plan::{Plan, Signature, Template, is_shape_like};
 use super::values::{from_tract, to_tract, with_values};
 use super::{NAME, guarded};
-use crate::engine::ports::{Ports, args};
+use crate::engine::ports::Ports;
 use crate::engine::{Arg, ArgMut, EngineError, Port, PortProblem, Session, Side, Source, View};
 use crate::tensor::{DType, Tensor};
 
@@ -199,8 +199,8 @@ impl Session for TractSession {
         &self.ports.outputs
     }
 
-    fn run(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Vec<Tensor>, EngineError> {
-        let inputs = self.ports.bind_inputs(NAME, &args(inputs))?;
+    fn run_on(&mut self, inputs: &[(&str, Arg<'_>)]) -> Result<Vec<Tensor>, EngineError> {
+        let inputs = self.ports.bind_inputs(NAME, inputs)?;
         let wanted: Vec<usize> = (0..self.ports.outputs.len()).collect();
         let results = self.call(&inputs, &wanted)?;
         wanted

@@ -134,7 +134,7 @@ fn a_graph_of_three_thousand_boxes_is_laid_out_soon() {
     pairs.sort_unstable();
     pairs.dedup();
     let start = std::time::Instant::now();
-    let found = layout(&[(200.0, 80.0); 3000], &links(&pairs));
+    let found = layout(&vec![(200.0, 80.0); 3000], &links(&pairs));
     assert_eq!(overlap(&found), None);
     assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
 }
