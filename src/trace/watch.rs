@@ -5,10 +5,10 @@
 //! Large weights are inputs of these runs: loading is quick, and their bytes are in memory once. An engine that does
 //! not take a model in this form gets it as it is, with values exposed part by part.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Probe, TraceError};
-use crate::engine::{Arg, Engine, EngineError, LoadOptions, Session, Slice, View, load_model};
+use crate::engine::{Arg, Engine, EngineError, LoadOptions, Port, Session, Slice, View, load_model};
 use crate::ir::{DeclaredDim, Graph, Initializer, Model, NodeSpec, ValueId};
 use crate::tensor::{DType, Tensor};
 
@@ -107,7 +107,7 @@ impl<'a> Watch<'a> {
         constants: Vec<bool>,
     ) -> Self {
         let mut watch = Self { model, engine, options, constants, shapes: None };
-        watch.shapes = watch.shapes_session().ok().flatten();
+        watch.shapes = watch.shapes_session(&BTreeSet::new()).ok().flatten();
         watch
     }
 
@@ -125,16 +125,16 @@ impl<'a> Watch<'a> {
             EngineError::Model(error) => TraceError::Ir(error),
             source => TraceError::Run { shapes: probe.describe(), source },
         };
-        if let Some(shapes) = &mut self.shapes {
-            match shapes.run(probe) {
-                Ok(seen) => {
-                    shapes.ran = true;
-                    found.extend(seen);
-                    return Ok(found);
-                }
-                Err(error) if shapes.ran => return Err(failed(error)),
-                Err(_) => self.shapes = None,
+        match self.run_shapes(probe) {
+            Some(Ok(seen)) => {
+                found.extend(seen);
+                return Ok(found);
             }
+            Some(Err(error)) if self.shapes.as_ref().is_some_and(|shapes| shapes.ran) => {
+                return Err(failed(error));
+            }
+            Some(Err(_)) => self.shapes = None,
+            None => {}
         }
         for part in made_values(&self.model.graph).chunks(EXPOSED) {
             let tensors = self.exposed(probe, part).map_err(failed)?;
@@ -154,28 +154,49 @@ impl<'a> Watch<'a> {
 
     /// The same, if the engine tells the types of values; else nothing.
     pub(super) fn run_shapes(&mut self, probe: &Probe) -> Option<Result<Vec<(ValueId, Seen)>, EngineError>> {
-        self.shapes.as_mut().map(|shapes| shapes.run(probe))
+        let shapes = self.shapes.as_mut()?;
+        let mut result = shapes.run(probe);
+        if let (Ok(seen), false) = (&result, shapes.ran) {
+            shapes.ran = true;
+            let small = small_integers(seen);
+            if !small.is_empty()
+                && let Ok(Some(mut shapes)) = self.shapes_session(&small)
+            {
+                result = shapes.run(probe);
+                shapes.ran = true;
+                self.shapes = Some(shapes);
+            }
+        }
+        Some(result)
     }
 
-    /// Nothing when the engine does not tell the types of values.
-    fn shapes_session(&self) -> Result<Option<Shapes>, EngineError> {
+    /// A session that gives shapes, and the contents of integer tensors that are `small`, or of few elements by what
+    /// the engine tells. Nothing when it does not tell the types of values.
+    fn shapes_session(&self, small: &BTreeSet<ValueId>) -> Result<Option<Shapes>, EngineError> {
         let mut open = self.model.clone();
         let weights = take_weights(&mut open.graph)?;
         let made = made_values(&open.graph);
         show(&mut open.graph, made.clone());
         let types = load_model(self.engine, &self.options, &open)?;
-        let types: BTreeMap<&str, Option<DType>> =
-            types.outputs().iter().map(|port| (port.name.as_str(), port.dtype)).collect();
-        if types.values().all(Option::is_none) {
+        let ports: BTreeMap<&str, &Port> =
+            types.outputs().iter().map(|port| (port.name.as_str(), port)).collect();
+        if ports.values().all(|port| port.dtype.is_none()) {
             return Ok(None);
         }
         let mut outputs = Vec::new();
         let mut shown = Vec::new();
-        for id in made {
+        // ONNX Runtime runs what nothing depends on from the last such node to the first. The shapes of early values
+        // come last, so that these need not stay in memory until everything else was run.
+        for id in made.into_iter().rev() {
             let name = open.graph.value(id).name().to_owned();
             // What is no tensor has no shape.
-            let Some(dtype) = types.get(name.as_str()).copied().flatten() else { continue };
-            let whole = if dtype.is_float() { self.constants[id.index()] } else { dtype != DType::String };
+            let Some(&port) = ports.get(name.as_str()) else { continue };
+            let Some(dtype) = port.dtype else { continue };
+            let whole = if dtype.is_float() {
+                self.constants[id.index()]
+            } else {
+                dtype != DType::String && (is_small(port) || small.contains(&id))
+            };
             if whole {
                 outputs.push((id, None));
                 shown.push(id);
@@ -219,6 +240,25 @@ impl Shapes {
         };
         Ok(self.outputs.iter().zip(&tensors).filter_map(seen).collect())
     }
+}
+
+/// Whether an engine knows of a tensor that it has few elements, or no more than one axis.
+fn is_small(port: &Port) -> bool {
+    let Some(dims) = &port.dims else { return true };
+    dims.len() < 2
+        || dims
+            .iter()
+            .try_fold(1, |count: usize, dim| Some(count.saturating_mul((*dim)?)))
+            .is_some_and(|count| count <= SMALL)
+}
+
+/// Tensors of few integers whose contents were not given.
+fn small_integers(seen: &[(ValueId, Seen)]) -> BTreeSet<ValueId> {
+    let counted = seen.iter().filter(|(_, seen)| {
+        let whole = seen.dtype.is_integer() || seen.dtype == DType::Bool;
+        whole && seen.ints.is_none() && seen.dims.iter().product::<usize>() <= SMALL
+    });
+    counted.map(|(id, _)| *id).collect()
 }
 
 fn made_values(graph: &Graph) -> Vec<ValueId> {

@@ -1,10 +1,11 @@
 //! Control flow and sequences, written out where the model itself fixes what they do.
 //!
-//! Exporters leave `If` nodes that ask for a rank, `Loop` nodes over a fixed list and sequences that are taken apart
+//! Exporters leave `If` nodes that ask for a rank, `Loop` and `Scan` nodes over a fixed list and sequences that are taken apart
 //! at once. What runs inside is plain then, and is followed like the rest of the graph. A condition that depends on
 //! what the inputs hold, or on a dimension that is free, stays as it is.
 
 mod known;
+mod scan;
 mod sequence;
 
 use crate::ir::{Facts, Graph, Initializer, Node, NodeId, NodeSpec, ValueId, drop_unused};
@@ -18,14 +19,15 @@ const ROUNDS: i64 = 32;
 
 /// Whether [`unfold`] may have something to do.
 pub fn has_control_flow(graph: &Graph) -> bool {
-    graph.nodes().any(|(_, node)| is(node, "If") || is(node, "Loop") || sequence::takes_apart(node))
+    let runs_bodies = |node: &Node| ["If", "Loop", "Scan"].iter().any(|op_type| is(node, op_type));
+    graph.nodes().any(|(_, node)| runs_bodies(node) || sequence::takes_apart(node))
 }
 
 fn is(node: &Node, op_type: &str) -> bool {
     node.op_type == op_type && matches!(node.domain.as_str(), "" | "ai.onnx")
 }
 
-/// Writes out the `If`, `Loop` and sequence nodes that come to the same on all inputs, as far as `facts` of this very
+/// Writes out the `If`, `Loop`, `Scan` and sequence nodes that come to the same on all inputs, as far as `facts` of this very
 /// graph tell. Ensures that no value changes. Gives how many nodes it replaced; bodies that come into the graph this
 /// way may hold more to unfold, of which there are no facts yet.
 pub fn unfold(graph: &mut Graph, facts: &Facts, opset: i64) -> usize {
@@ -38,6 +40,8 @@ pub fn unfold(graph: &mut Graph, facts: &Facts, opset: i64) -> usize {
             unfold_if(graph, &known, id)
         } else if is(node, "Loop") {
             unfold_loop(graph, &known, id, opset)
+        } else if is(node, "Scan") {
+            scan::unfold(graph, &known, id, opset)
         } else {
             None
         };

@@ -122,7 +122,8 @@ fn couple_group(
         return group.outputs.iter().zip(parts).try_for_each(|(&axis, part)| set(node, slots, 0, axis, part));
     };
     let moving = |place: usize| {
-        let mut inside = atoms.iter().filter(|atom| atom.output == place);
+        // What follows the batch stays; it is pinned below.
+        let mut inside = atoms.iter().filter(|atom| atom.output == place && !atom.varies);
         inside.any(|atom| !own[atom.input].is_fixed())
     };
     for (place, &axis) in group.outputs.iter().enumerate() {

@@ -25,16 +25,31 @@ fn small(folder: &Path) -> (Vec<String>, usize) {
 #[test]
 fn what_always_comes_to_the_same_is_written_out() {
     let folder = tempfile::tempdir().unwrap();
-    for name in ["rank", "sequence", "loop", "function", "scattered_bias", "standardised_weight"] {
+    for name in ["rank", "sequence", "loop", "scan", "function", "scattered_bias", "standardised_weight"] {
         let report = halve(folder.path(), name).expect_code(0).json();
         assert_eq!(report["reached"], 0.5, "{name}");
         assert!(report["verified"]["max_rel_error"].as_f64() <= Some(1e-4), "{name}: {report}");
         let (operators, channels) = small(folder.path());
         assert_eq!(channels, 6, "{name}");
-        for gone in ["If", "Loop", "SequenceAt", "Block", "ScatterND", "BatchNormalization"] {
+        for gone in ["If", "Loop", "Scan", "SequenceAt", "Block", "ScatterND", "BatchNormalization"] {
             assert!(!operators.iter().any(|operator| operator == gone), "{name}: {operators:?}");
         }
     }
+}
+
+#[test]
+fn blocks_that_are_joined_with_the_batch_may_leave() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = halve(folder.path(), "blocks_in_batch").expect_code(0).json();
+    assert!(report["verified"]["max_rel_error"].as_f64() <= Some(1e-4), "{report}");
+    let model = format!("{}/fixtures/control/blocks_in_batch.onnx", env!("CARGO_MANIFEST_DIR"));
+    let groups: Vec<u64> = run_in(folder.path(), &["inspect", &model, "--json"]).json()["families"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|family| family["groups"].as_u64().unwrap())
+        .collect();
+    assert_eq!(groups, [4, 3], "channels of a block, and blocks");
 }
 
 #[test]
