@@ -201,6 +201,36 @@ pub(super) struct TrainingArgs {
     /// Steps between dual updates
     #[arg(long, value_name = "K", value_parser = values::positive)]
     pub(super) dual_interval: Option<usize>,
+    /// Trains only initializers whose name matches this regular expression; may be given several times
+    #[arg(long, value_name = "REGEX")]
+    pub(super) train_only: Vec<Regex>,
+    /// Does not train initializers whose name matches this regular expression; may be given several times
+    #[arg(long, value_name = "REGEX")]
+    pub(super) freeze: Vec<Regex>,
+    /// Batches whose gradients are averaged for a step
+    #[arg(long, value_name = "N", value_parser = values::positive)]
+    pub(super) accumulate: Option<usize>,
+    /// Upper bound of the norm of the descent direction over all weights
+    #[arg(long, value_name = "X", value_parser = values::above_zero)]
+    pub(super) clip_norm: Option<f64>,
+    /// Decay of a running average of the weights, from 0 to below 1, which is then the result
+    #[arg(long, value_name = "X", value_parser = values::below_one)]
+    pub(super) average_decay: Option<f64>,
+    /// How the learning rate falls from its peak
+    #[arg(long, value_enum, default_value_t = LrScheduleArg::Cosine)]
+    pub(super) lr_schedule: LrScheduleArg,
+    /// Steps in which the learning rate rises to its peak
+    #[arg(long, value_name = "N")]
+    pub(super) warmup: Option<usize>,
+    /// Steps between evaluations on the validation data, besides those after each epoch
+    #[arg(long, value_name = "N", value_parser = values::positive)]
+    pub(super) evaluate_every: Option<usize>,
+    /// Ends training when so many evaluations in turn were no better than the best before
+    #[arg(long, value_name = "N", value_parser = values::positive)]
+    pub(super) patience: Option<usize>,
+    /// Takes the weights of the best evaluation for the result, not the last ones
+    #[arg(long)]
+    pub(super) keep_best: bool,
     /// Seed of everything random
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(super) seed: u64,
@@ -405,6 +435,17 @@ pub(super) enum HeadsArg {
     Whole,
     /// The same part of every head
     Width,
+}
+
+/// How the learning rate falls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum LrScheduleArg {
+    /// As half a cosine, to 0
+    Cosine,
+    /// To a tenth after half of the steps, and to a tenth of that after three quarters
+    Step,
+    /// Not at all
+    Constant,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

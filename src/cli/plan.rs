@@ -5,15 +5,15 @@ use std::path::Path;
 
 use safe_onnx::compress::{
     ApplyPlan, BatchNorm, DifferentiatePlan, EvalPlan, Heads, Limits, LossChoice, Method, ModelPlan,
-    Optimizer, Plan, Runtime, TargetLoss, Training, VerifyPlan,
+    Optimizer, Plan, RateSchedule, Runtime, TargetLoss, Training, VerifyPlan,
 };
 use safe_onnx::data::DataOptions;
 use safe_onnx::engine::{Choice, Device, Discovery, LoadOptions};
 
 use super::args::{
     ApplyArgs, BatchNormArg, CompressArgs, DifferentiateArgs, EngineArg, EngineArgs, EvalArgs, EvalLossArg,
-    HeadsArg, InspectArgs, LimitArgs, LossArg, MethodArg, OptimizerArg, PixelArgs, TargetLossArg,
-    TrainedBatchNormArg, TrainingArgs, VerifyArgs,
+    HeadsArg, InspectArgs, LimitArgs, LossArg, LrScheduleArg, MethodArg, OptimizerArg, PixelArgs,
+    TargetLossArg, TrainedBatchNormArg, TrainingArgs, VerifyArgs,
 };
 use super::failure::Failure;
 use super::values::DeviceChoice;
@@ -124,6 +124,20 @@ fn training(args: &TrainingArgs) -> Training {
         radius: args.rho,
         penalty: args.lambda,
         dual_interval: args.dual_interval,
+        train_only: args.train_only.clone(),
+        freeze: args.freeze.clone(),
+        accumulate: args.accumulate,
+        clip_norm: args.clip_norm,
+        average_decay: args.average_decay,
+        schedule: match args.lr_schedule {
+            LrScheduleArg::Cosine => RateSchedule::Cosine,
+            LrScheduleArg::Step => RateSchedule::Step,
+            LrScheduleArg::Constant => RateSchedule::Constant,
+        },
+        warmup: args.warmup,
+        evaluate_every: args.evaluate_every,
+        patience: args.patience,
+        keep_best: args.keep_best,
     }
 }
 

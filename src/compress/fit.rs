@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use super::best::Best;
 use super::budget::{Budget, Selection};
 use super::objective::Objective;
 use super::samples::Samples;
@@ -26,6 +27,9 @@ const STATISTICS_BATCHES: usize = 64;
 /// How members of a group of different size and scale become one score.
 pub(super) const NORM: GroupNorm = GroupNorm::RelativeAxisMean;
 
+/// Loss and accuracy, where there are targets.
+pub(super) type Measured = (Option<f64>, Option<f64>);
+
 /// What training needs of the run.
 pub(super) struct Fit<'a> {
     pub(super) plan: &'a Plan,
@@ -38,7 +42,7 @@ pub(super) struct Fit<'a> {
     pub(super) samples: &'a Samples,
     pub(super) stop: &'a AtomicBool,
     /// Measures a model on the validation data.
-    pub(super) measure: &'a dyn Fn(&Model) -> Result<Option<f64>, CompressError>,
+    pub(super) measure: &'a dyn Fn(&Model) -> Result<Measured, CompressError>,
 }
 
 /// What training ends with.
@@ -67,40 +71,36 @@ impl Fit<'_> {
         let mut step = 0;
         let mut times = Vec::new();
         let mut notes = Vec::new();
-        let mut projection = None;
-        let mut phase = if settings.sparsify_steps > 0 {
-            let (phase, made) = self.sparsify()?;
-            projection = Some(made);
-            phase
-        } else {
-            self.recover(&selection, None)?
-        };
+        let (mut phase, mut projection) = self.begin(&selection)?;
         notes.append(&mut phase.notes);
         let steps_per_epoch = settings.total_steps / settings.epochs.max(1);
+        let mut best = Best::new(&self.plan.training);
+        let mut goes_on = true;
         for epoch in 0..settings.epochs {
             observer
                 .event(Event::Begin(format!("epoch {} of {}", epoch + 1, settings.epochs), steps_per_epoch));
             let start = Instant::now();
             let (mut sum, mut count) = (0.0, 0_usize);
-            for batch in self.samples.epoch(settings.batch, epoch, self.plan.seed, true) {
+            let mut batches = self.samples.epoch(settings.batch, epoch, self.plan.seed, true);
+            while count < steps_per_epoch && goes_on {
                 if self.stop.load(Ordering::Relaxed) {
                     return Err(CompressError::Stopped);
-                }
-                if count == steps_per_epoch {
-                    break;
                 }
                 if step == settings.sparsify_steps
                     && let Some(mut made) = projection.take()
                 {
-                    phase.trainer.project(&mut made)?;
-                    selection = self.selected(&made)?;
-                    phase.trainer.store(&mut phase.model.graph);
-                    phase = self.recover(&selection, Some(&phase.model))?;
+                    (phase, selection) = self.cut(phase, &mut made)?;
                 }
-                let batch = batch?;
                 let done = step as f64 / settings.total_steps.max(1) as f64;
-                let given = self.given(&phase.trainer, &batch, teacher.as_deref_mut(), done)?;
-                let refs: Vec<&Tensor> = given.iter().collect();
+                let given = batches
+                    .by_ref()
+                    .take(settings.accumulate)
+                    .map(|batch| self.given(&phase.trainer, &batch?, teacher.as_deref_mut(), done))
+                    .collect::<Result<Vec<_>, _>>()?;
+                if given.len() < settings.accumulate {
+                    break;
+                }
+                let refs: Vec<Vec<&Tensor>> = given.iter().map(|batch| batch.iter().collect()).collect();
                 let begin = Instant::now();
                 let loss = match &mut projection {
                     Some(made) => phase.trainer.step(&refs, made)?,
@@ -113,18 +113,23 @@ impl Fit<'_> {
                 count += 1;
                 step += 1;
                 observer.event(Event::Step(1, format!("loss {:.4}", sum / count as f64)));
+                let due = self.plan.training.evaluate_every.is_some_and(|steps| step % steps == 0);
+                if due && projection.is_none() && count < steps_per_epoch {
+                    let measured = self.evaluated(&mut phase)?;
+                    goes_on = best.see(step, measured, &phase.model)?;
+                }
             }
             observer.event(Event::End);
-            let residual = match &mut projection {
-                Some(made) => residual(&phase.trainer, made)?,
-                None => 0.0,
-            };
-            phase.trainer.store(&mut phase.model.graph);
+            let residual = projection.as_mut().map_or(Ok(0.0), |made| residual(&phase.trainer, made))?;
+            let measured = self.evaluated(&mut phase)?;
+            if projection.is_none() && goes_on {
+                goes_on = best.see(step, measured, &phase.model)?;
+            }
             let record = Epoch {
                 epoch: epoch + 1,
                 phase: if projection.is_some() { "sparsify" } else { "recover" }.to_owned(),
                 loss: sum / count.max(1) as f64,
-                accuracy: (self.measure)(&phase.model)?,
+                accuracy: measured.1,
                 learning_rate: phase.trainer.safe().learning_rate(),
                 penalty: phase.trainer.safe().penalty(),
                 residual,
@@ -132,28 +137,72 @@ impl Fit<'_> {
             };
             observer.event(Event::Epoch(record.clone()));
             history.push(record);
+            if !goes_on {
+                notes.push(best.note(step));
+                break;
+            }
         }
         if let Some(mut made) = projection.take() {
             // Too few steps for a second phase.
-            phase.trainer.project(&mut made)?;
-            selection = self.selected(&made)?;
-            phase.trainer.store(&mut phase.model.graph);
-            phase = self.recover(&selection, Some(&phase.model))?;
+            (phase, selection) = self.cut(phase, &mut made)?;
         }
-        self.reestimate(&mut phase)?;
+        let small = self.result(phase, best, &mut notes)?;
         Ok(Fitted {
-            small: phase.model,
+            small,
             selection,
             history,
             figures: TrainFigures {
                 ms_per_step: crate::bench::median(times),
                 steps: step,
-                batch: settings.batch,
+                batch: settings.batch * settings.accumulate,
                 loss: self.objective.text.clone(),
                 optimizer: settings.text.clone(),
             },
             notes,
         })
+    }
+
+    /// The first phase, and its projection if it has one.
+    #[allow(clippy::type_complexity, reason = "the projection's closure has no name")]
+    fn begin(
+        &self,
+        selection: &Selection,
+    ) -> Result<(Phase, Option<GroupProjection<f32, impl FnMut(&[f64]) -> Vec<bool> + use<'_>>>), CompressError>
+    {
+        if self.settings.sparsify_steps == 0 {
+            return Ok((self.recover(selection, None)?, None));
+        }
+        let (phase, made) = self.sparsify()?;
+        Ok((phase, Some(made)))
+    }
+
+    /// The end of the first phase: the model is cut to what the projection leaves.
+    fn cut(
+        &self,
+        mut phase: Phase,
+        projection: &mut GroupProjection<f32, impl FnMut(&[f64]) -> Vec<bool>>,
+    ) -> Result<(Phase, Selection), CompressError> {
+        phase.trainer.project(projection)?;
+        let selection = self.selected(projection)?;
+        phase.trainer.store(&mut phase.model.graph);
+        Ok((self.recover(&selection, Some(&phase.model))?, selection))
+    }
+
+    /// The model that training ends with: the best one where that is wanted, else the last one.
+    fn result(&self, mut phase: Phase, best: Best, notes: &mut Vec<String>) -> Result<Model, CompressError> {
+        if let Some((model, step)) = best.into_model() {
+            notes.push(format!("the weights are those of step {step}, the best evaluation"));
+            return Ok(model);
+        }
+        phase.trainer.adopt_average();
+        self.reestimate(&mut phase)?;
+        Ok(phase.model)
+    }
+
+    /// Puts the weights into the model, or their average where one is kept, and measures it.
+    fn evaluated(&self, phase: &mut Phase) -> Result<Measured, CompressError> {
+        phase.trainer.store_average(&mut phase.model.graph);
+        (self.measure)(&phase.model)
     }
 
     fn selected(
@@ -219,7 +268,10 @@ impl Fit<'_> {
     fn training_graph(&self, model: &Model, facts: &Facts) -> Result<TrainingGraph, CompressError> {
         let request = Request {
             loss: self.objective.loss.clone(),
-            trainable: trainable_initializers(&model.graph, facts),
+            trainable: trainable_initializers(&model.graph, facts)
+                .into_iter()
+                .filter(|&id| self.plan.training.trains(model.graph.value(id).name()))
+                .collect(),
             batch_statistics: self.trains_statistics().then_some(crate::ops::Statistics::Own),
             elementary: !self.engine.normalizes_batches(),
             freeze_unsupported: true,
@@ -229,13 +281,8 @@ impl Fit<'_> {
 
     fn options(&self, first_step: usize, sparsifies: bool) -> Options {
         let settings = self.settings;
-        let schedule = LearningRate::WarmupCosine {
-            peak: settings.learning_rate,
-            warmup: settings.warmup_steps,
-            total: settings.total_steps.max(1),
-        };
-        let table =
-            (first_step..settings.total_steps.max(first_step + 1)).map(|step| schedule.at(step)).collect();
+        let rates = first_step..settings.total_steps.max(first_step + 1);
+        let table = rates.map(|step| settings.learning_rate_at(step)).collect();
         Options {
             radius: settings.radius,
             penalty: Penalty {
@@ -246,8 +293,8 @@ impl Fit<'_> {
             dual_interval: sparsifies.then_some(settings.dual_interval),
             base: settings.base,
             learning_rate: LearningRate::Table(table),
-            clip_norm: None,
-            average_decay: None,
+            clip_norm: self.plan.training.clip_norm,
+            average_decay: self.plan.training.average_decay.filter(|_| !sparsifies),
         }
     }
 
@@ -264,8 +311,12 @@ impl Fit<'_> {
             .map(|tensor| groups.axes().iter().any(|axis| axis.tensor() == tensor))
             .collect();
         let budget = self.budget;
-        let mut projection =
-            GroupProjection::new(groups, NORM, move |scores: &[f64]| budget.select(scores).removed);
+        let still = self.scores_of_still_groups(&groups)?;
+        let mut projection = GroupProjection::new(groups, NORM, move |scores: &[f64]| {
+            let scores: Vec<f64> =
+                still.iter().zip(scores).map(|(still, &score)| still.unwrap_or(score)).collect();
+            budget.select(&scores).removed
+        });
         let trainer = Trainer::new(
             &graph,
             &model.graph,
@@ -277,6 +328,24 @@ impl Fit<'_> {
         )?;
         let notes = frozen_notes(&graph);
         Ok((Phase { model, trainer, notes }, projection))
+    }
+
+    /// The scores of groups that have no member among the trained weights: those that they have all along.
+    fn scores_of_still_groups(
+        &self,
+        groups: &crate::safe::Groups,
+    ) -> Result<Vec<Option<f64>>, CompressError> {
+        let mut moved = vec![false; groups.count()];
+        for axis in groups.axes() {
+            for &group in (0..axis.len()).flat_map(|index| axis.groups_of(index)) {
+                moved[group as usize] = true;
+            }
+        }
+        if moved.iter().all(|&moved| moved) {
+            return Ok(vec![None; moved.len()]);
+        }
+        let scores = self.structure.magnitudes(NORM)?;
+        Ok(moved.into_iter().zip(scores).map(|(moved, score)| (!moved).then_some(score)).collect())
     }
 
     /// The small model, cut out of `from` or of the dense model, to be trained on.

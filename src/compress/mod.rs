@@ -4,6 +4,7 @@
 //! appear whole or not at all. This module joins the others; it computes nothing itself that one of them could.
 
 mod apply;
+mod best;
 mod budget;
 mod cut_plan;
 mod differentiate;
@@ -34,7 +35,7 @@ pub use eval::{BATCH, EvalPlan, Evaluation, eval, evaluate};
 pub use inspect::{draw, inspect};
 pub use limits::{Heads, Limits};
 pub use pipeline::compress;
-pub use plan::{BatchNorm, LossChoice, Method, Optimizer, Plan, Quantity, Target, Training};
+pub use plan::{BatchNorm, LossChoice, Method, Optimizer, Plan, Quantity, RateSchedule, Target, Training};
 pub use progress::{Event, Observer, Silent};
 pub use tool::{ModelPlan, Runtime, ToolError, class_axis, input_specs};
 pub use verify::{VerifyPlan, verify};

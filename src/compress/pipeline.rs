@@ -206,7 +206,7 @@ impl Run<'_> {
                 made.layers()
             ));
         }
-        let measure = |model: &Model| Ok(self.measure(model, Some(&objective), settings.batch)?.1);
+        let measure = |model: &Model| self.measure(model, Some(&objective), settings.batch);
         let fit = Fit {
             plan,
             engine: self.engine,
@@ -239,11 +239,15 @@ impl Run<'_> {
         let plan = self.plan;
         let (graph, trace) = (&worked.model().graph, &worked.trace);
         let statistics = crate::ops::running_statistics(graph);
-        let batch_normalised = !statistics.is_empty() && plan.training.batch_norm != BatchNorm::Frozen;
+        // On made-up samples the statistics stay, and steps of plain gradients have no scale.
+        let trained = plan.training.batch_norm != BatchNorm::Frozen && samples.is_real();
+        let batch_normalised = !statistics.is_empty() && trained;
         // Telling weights from other constants takes a look at every number.
         let untrained = plan.training.epochs == Some(0);
         let trainable =
             if untrained { Vec::new() } else { crate::autodiff::trainable_initializers(graph, &trace.facts) };
+        let trainable: Vec<_> =
+            trainable.into_iter().filter(|&id| plan.training.trains(graph.value(id).name())).collect();
         let mut about = Circumstances {
             samples: samples.per_epoch(32),
             real_data: samples.is_real(),
@@ -264,7 +268,7 @@ impl Run<'_> {
         if trainable.is_empty() && settings.epochs > 0 {
             if plan.training.epochs.is_some() {
                 return Err(CompressError::Loss(
-                    "the model has no float weights that can be trained".to_owned(),
+                    "the model has no float weights that can be trained, or --train-only and --freeze leave none".to_owned(),
                 ));
             }
             notes.push(

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use regex::Regex;
+
 use super::Limits;
 use crate::data::DataOptions;
 use crate::engine::{Discovery, LoadOptions};
@@ -80,8 +82,20 @@ pub enum BatchNorm {
     Frozen,
 }
 
+/// How the learning rate falls from its peak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RateSchedule {
+    /// As half a cosine, to 0.
+    #[default]
+    Cosine,
+    /// To a tenth after half of the steps, and to a tenth of that after three quarters.
+    Step,
+    /// Not at all.
+    Constant,
+}
+
 /// Settings of training; what is not set is chosen from the model and the data.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default)]
 pub struct Training {
     /// Passes over the data.
     pub epochs: Option<usize>,
@@ -103,6 +117,34 @@ pub struct Training {
     pub penalty: Option<f64>,
     /// Steps between dual updates.
     pub dual_interval: Option<usize>,
+    /// If there are any, only initializers that match are trained.
+    pub train_only: Vec<Regex>,
+    /// Initializers that match are not trained.
+    pub freeze: Vec<Regex>,
+    /// Batches whose gradients are averaged for a step; 1 when left out.
+    pub accumulate: Option<usize>,
+    /// Upper bound of the norm of the descent direction over all weights.
+    pub clip_norm: Option<f64>,
+    /// Decay of the running average of the weights, which is then the result.
+    pub average_decay: Option<f64>,
+    /// How the learning rate falls.
+    pub schedule: RateSchedule,
+    /// Steps in which the learning rate rises.
+    pub warmup: Option<usize>,
+    /// Steps between evaluations on the validation data; they take place after each epoch anyhow.
+    pub evaluate_every: Option<usize>,
+    /// Evaluations without a better one after which training ends.
+    pub patience: Option<usize>,
+    /// Whether the weights of the best evaluation are the result.
+    pub keep_best: bool,
+}
+
+impl Training {
+    /// Whether an initializer of this name is to be trained.
+    pub fn trains(&self, name: &str) -> bool {
+        let any = |patterns: &[Regex]| patterns.iter().any(|pattern| pattern.is_match(name));
+        (self.train_only.is_empty() || any(&self.train_only)) && !any(&self.freeze)
+    }
 }
 
 /// A whole run.

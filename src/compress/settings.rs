@@ -1,7 +1,7 @@
 //! Settings of training that were not given, chosen from the model and the data.
 
-use super::{Optimizer, Plan};
-use crate::safe::Base;
+use super::{Optimizer, Plan, RateSchedule};
+use crate::safe::{Base, LearningRate};
 use crate::trace::Trace;
 
 /// All settings of training.
@@ -19,6 +19,9 @@ pub(super) struct Settings {
     /// Steps after which the model is cut.
     pub(super) sparsify_steps: usize,
     pub(super) warmup_steps: usize,
+    /// Batches of a step.
+    pub(super) accumulate: usize,
+    schedule: RateSchedule,
     /// In words.
     pub(super) text: String,
 }
@@ -60,7 +63,10 @@ impl Settings {
         let epochs = given.epochs.unwrap_or(if about.real_data { 10 } else { 4 });
         let batch = about.fixed_batch.or(given.batch).unwrap_or_else(|| default_batch(trace, about.samples));
         let batch = batch.clamp(1, about.samples.max(1));
-        let steps_per_epoch = (about.samples / batch).max(1);
+        // An epoch has at least one step.
+        let accumulate = given.accumulate.unwrap_or(1).clamp(1, (about.samples / batch).max(1));
+        let together = batch * accumulate;
+        let steps_per_epoch = (about.samples / together).max(1);
         let total_steps = epochs * steps_per_epoch;
         let sparsify_steps =
             if about.sparsifies { ((total_steps as f64 * SPARSIFY).round() as usize).max(1) } else { 0 };
@@ -70,13 +76,14 @@ impl Settings {
         let (base, learning_rate, gain, name) = match optimizer {
             Optimizer::Sgd => {
                 let weight_decay = given.weight_decay.unwrap_or(1e-4);
-                let rate = given.learning_rate.unwrap_or(0.1 * (batch as f64 / 128.0).min(1.0));
+                let rate = given.learning_rate.unwrap_or(0.1 * (together as f64 / 128.0).min(1.0));
                 let base = Base::Sgd { momentum, nesterov: true, weight_decay };
                 (base, rate, 1.0 / (1.0 - momentum).max(1e-3), "SGD with Nesterov momentum")
             }
             Optimizer::Adam => {
                 let weight_decay = given.weight_decay.unwrap_or(1e-2);
-                let rate = given.learning_rate.unwrap_or(1e-3);
+                // Made-up samples tell little: weights had better stay close to what they are.
+                let rate = given.learning_rate.unwrap_or(if about.real_data { 1e-3 } else { 1e-4 });
                 (Base::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay }, rate, 1.0, "Adam")
             }
         };
@@ -88,7 +95,7 @@ impl Settings {
         // In a run as short as this one, weights hardly move between dual updates: `x + u` of the groups that are to
         // leave grows past that of others, which are then chosen in their place, and in the end all have been damaged.
         let dual_interval = given.dual_interval.unwrap_or(sparsify_steps.max(1));
-        let warmup_steps = (total_steps as f64 * WARMUP) as usize;
+        let warmup_steps = given.warmup.unwrap_or((total_steps as f64 * WARMUP) as usize).min(total_steps);
         let text = format!(
             "{name}, learning rate {learning_rate}, rho {radius}, lambda {penalty:.2e}, dual update every {dual_interval} steps"
         );
@@ -103,7 +110,28 @@ impl Settings {
             total_steps,
             sparsify_steps,
             warmup_steps,
+            accumulate,
+            schedule: given.schedule,
             text,
+        }
+    }
+}
+
+impl Settings {
+    /// The learning rate of a step, counted from 0: a straight rise to its peak, then by the schedule.
+    pub(super) fn learning_rate_at(&self, step: usize) -> f64 {
+        let (peak, warmup, total) = (self.learning_rate, self.warmup_steps, self.total_steps.max(1));
+        let cosine = LearningRate::WarmupCosine { peak, warmup, total };
+        if step < warmup {
+            return cosine.at(step);
+        }
+        let share = step as f64 / total as f64;
+        match self.schedule {
+            RateSchedule::Cosine => cosine.at(step),
+            RateSchedule::Constant => peak,
+            RateSchedule::Step if share < 0.5 => peak,
+            RateSchedule::Step if share < 0.75 => peak / 10.0,
+            RateSchedule::Step => peak / 100.0,
         }
     }
 }

@@ -30,6 +30,7 @@ pub mod synthetic;
 mod target;
 #[cfg(test)]
 mod tests;
+mod texture;
 
 pub use augment::{Augment, Crop};
 pub use batch::{Batch, Draw};

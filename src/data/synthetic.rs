@@ -1,8 +1,9 @@
-//! Samples without data: random values of the shapes and types that a model takes.
+//! Samples without data: random values of the shapes and types that a model takes. What looks like a batch of images
+//! is drawn as textures, other numbers each on its own.
 
 use std::ops::Range;
 
-use super::{Batch, DataError, InputSpec, augment::mix, integers::integers, spec::show};
+use super::{Batch, DataError, InputSpec, augment::mix, integers::integers, spec::show, texture};
 use crate::tensor::{DType, Random, Tensor, TensorError, checked_count};
 
 /// From what values are drawn.
@@ -69,6 +70,11 @@ fn draw(
     let count = checked_count(&dims).ok_or_else(|| TensorError::TooLarge { dims: dims.clone() })?;
     match input.dtype {
         dtype if dtype.is_float() => {
+            if let Some(layout) = texture::layout(&dims) {
+                let values = texture::textures(&dims, layout, random).into_iter();
+                let values = values.map(|value| (options.mean + options.std * value) as f32);
+                return Ok(Tensor::new(dims, values.collect::<Vec<f32>>())?.cast_float(dtype));
+            }
             let value = |_| (options.mean + options.std * random.normal()) as f32;
             Ok(Tensor::new(dims, (0..count).map(value).collect::<Vec<f32>>())?.cast_float(dtype))
         }

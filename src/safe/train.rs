@@ -1,5 +1,6 @@
 //! SAFE on a model: joins the arithmetic to an engine that runs the training graph.
 
+use rayon::prelude::*;
 use thiserror::Error;
 
 use super::{Options, Parameter, Projection, Safe, SafeError};
@@ -138,17 +139,60 @@ impl Trainer {
         &self.safe
     }
 
-    /// One whole step on a batch: the gradient at x, the ascent, the gradient at the perturbed point, the descent,
-    /// and the dual update where it is due. Returns the loss at x. Running statistics follow the first gradient.
+    /// One whole step on batches, whose gradients are averaged: the gradient at x, the ascent, the gradient at the
+    /// perturbed point, the descent, and the dual update where it is due. Returns the mean loss at x. Running
+    /// statistics follow the first gradient.
     ///
     /// # Errors
     /// When the engine fails, or the loss or a gradient is not finite.
     pub fn step(
         &mut self,
-        given: &[&Tensor],
+        batches: &[Vec<&Tensor>],
         projection: &mut dyn Projection<f32>,
     ) -> Result<f64, TrainError> {
-        self.run(given, false)?;
+        let loss = self.gradient(batches, false)?;
+        if self.safe.options().radius > 0.0 {
+            self.safe.ascend(&slices(&self.gradients))?;
+            self.gradient(batches, true)?;
+        }
+        self.safe.descend(&slices(&self.gradients))?;
+        if self.safe.dual_is_due() {
+            self.safe.dual_update(projection)?;
+        }
+        Ok(loss)
+    }
+
+    /// The mean gradient over batches, left in the ports, and the mean loss at x; running statistics follow then.
+    fn gradient(&mut self, batches: &[Vec<&Tensor>], perturbed: bool) -> Result<f64, TrainError> {
+        let mut losses = 0.0;
+        let mut sums: Vec<Vec<f32>> = Vec::new();
+        for (number, batch) in batches.iter().enumerate() {
+            self.run(batch, perturbed)?;
+            if !perturbed {
+                losses += self.follow()?;
+            }
+            if batches.len() == 1 {
+                break;
+            }
+            if number == 0 {
+                sums = slices(&self.gradients).into_iter().map(<[f32]>::to_vec).collect();
+                continue;
+            }
+            for (sum, gradient) in sums.iter_mut().zip(slices(&self.gradients)) {
+                sum.par_iter_mut().zip(gradient).for_each(|(sum, gradient)| *sum += gradient);
+            }
+        }
+        let count = batches.len().max(1) as f32;
+        for (port, sum) in self.gradients.iter_mut().zip(sums) {
+            if let Ok(values) = port.tensor.as_mut_slice::<f32>() {
+                values.par_iter_mut().zip(sum).for_each(|(value, sum)| *value = sum / count);
+            }
+        }
+        Ok(losses / f64::from(count))
+    }
+
+    /// The loss of the last run; running statistics follow those of its batch.
+    fn follow(&mut self) -> Result<f64, TrainError> {
         let loss = f64::from(
             self.loss.as_slice::<f32>().ok().and_then(|values| values.first().copied()).unwrap_or(0.0),
         );
@@ -163,14 +207,6 @@ impl Trainer {
                     *value = momentum * *value + (1.0 - momentum) * own;
                 }
             }
-        }
-        if self.safe.options().radius > 0.0 {
-            self.safe.ascend(&slices(&self.gradients))?;
-            self.run(given, true)?;
-        }
-        self.safe.descend(&slices(&self.gradients))?;
-        if self.safe.dual_is_due() {
-            self.safe.dual_update(projection)?;
         }
         Ok(loss)
     }
@@ -237,8 +273,24 @@ impl Trainer {
 
     /// Writes the weights and running statistics into `graph`, whose values have the ids of the training graph.
     pub fn store(&self, graph: &mut Graph) {
+        self.store_by(graph, |index| self.safe.x_tensor(index));
+    }
+
+    /// As [`Trainer::store`], with the running average of the weights where one is kept.
+    pub fn store_average(&self, graph: &mut Graph) {
+        self.store_by(graph, |index| {
+            self.safe.average_tensor(index).unwrap_or_else(|| self.safe.x_tensor(index))
+        });
+    }
+
+    /// The weights become their running average, where one is kept.
+    pub fn adopt_average(&mut self) {
+        self.safe.adopt_average();
+    }
+
+    fn store_by<'t>(&'t self, graph: &mut Graph, tensor: impl Fn(usize) -> &'t Tensor) {
         for (index, &id) in self.weights.iter().enumerate() {
-            graph.set_initializer(id, self.safe.x_tensor(index));
+            graph.set_initializer(id, tensor(index));
         }
         for port in &self.running {
             graph.set_initializer(port.value, &port.tensor);

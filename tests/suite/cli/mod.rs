@@ -6,6 +6,7 @@ mod control;
 mod differentiate;
 mod refusals;
 mod reports;
+mod training;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,124 @@
+//! What controls training from the command line.
+
+use std::path::Path;
+
+use safe_onnx::ir::Model;
+
+use super::{Ran, fixture, run_in, write_images};
+
+/// Trains for two epochs on 64 images without cutting anything.
+fn train(folder: &Path, model: &str, output: &str, words: &[&str]) -> Ran {
+    let data = write_images(folder, 64, 0);
+    let model = fixture(model);
+    let first = ["compress", &model, "-o", output, "--data", data.to_str().unwrap(), "--target", "macs=1"];
+    let then = ["--method", "magnitude", "--epochs", "2", "--json", "--quiet", "--force"];
+    run_in(folder, &[&first[..], &then[..], words].concat())
+}
+
+/// The names of the initializers that are not what they were, of those that are still there.
+fn moved(folder: &Path, model: &str, output: &str) -> Vec<String> {
+    let dense = Model::read(Path::new(&fixture(model))).unwrap();
+    let trained = Model::read(&folder.join(output)).unwrap();
+    let changed = |name: &str, own: &safe_onnx::ir::Initializer| {
+        let other = trained.graph.find(name).and_then(|id| trained.graph.value(id).initializer());
+        other.is_some_and(|other| other.tensor().unwrap() != own.tensor().unwrap())
+    };
+    let all = dense.graph.initializers();
+    all.filter(|(_, own)| changed(own.name(), own)).map(|(_, own)| own.name().to_owned()).collect()
+}
+
+#[test]
+fn only_what_is_named_is_trained() {
+    let folder = tempfile::tempdir().unwrap();
+    let frozen = ["--batch-norm", "frozen", "--batch", "16"];
+    let layer = ["--train-only", "^layer3", "--freeze", "bn"];
+    train(folder.path(), "resnet8.onnx", "{}/a.onnx", &[&frozen[..], &layer].concat()).expect_code(0);
+    let names = moved(folder.path(), "resnet8.onnx", "a.onnx");
+    assert!(!names.is_empty(), "nothing was trained");
+    assert!(names.iter().all(|name| name.starts_with("layer3") && !name.contains("bn")), "{names:?}");
+    let none = ["--train-only", "no such name"];
+    let ran = train(folder.path(), "resnet8.onnx", "{}/b.onnx", &none).expect_code(2);
+    assert!(ran.stderr.contains("--train-only") && !folder.path().join("b.onnx").exists(), "{}", ran.stderr);
+}
+
+#[test]
+fn accumulated_batches_are_one_large_batch() {
+    let folder = tempfile::tempdir().unwrap();
+    let losses = |output: &str, words: &[&str]| -> Vec<f64> {
+        let plain = ["--lr", "0.001", "--optimizer", "sgd", "--threads", "1"];
+        let ran = train(folder.path(), "vit_tiny.onnx", output, &[&plain[..], words].concat());
+        let report = ran.expect_code(0).json();
+        assert_eq!(report["train"]["batch"].as_u64(), Some(32));
+        assert_eq!(report["train"]["steps"].as_u64(), Some(4));
+        let history = report["history"].as_array().unwrap();
+        history.iter().map(|epoch| epoch["loss"].as_f64().unwrap()).collect()
+    };
+    let whole = losses("{}/a.onnx", &["--batch", "32"]);
+    let parts = losses("{}/b.onnx", &["--batch", "8", "--accumulate", "4"]);
+    for (whole, parts) in whole.iter().zip(&parts) {
+        assert!((whole - parts).abs() < 1e-4 * whole.abs(), "{whole} and {parts}");
+    }
+    let read = |name: &str| Model::read(&folder.path().join(name)).unwrap();
+    let (a, b) = (read("a.onnx"), read("b.onnx"));
+    for (_, own) in a.graph.initializers() {
+        let other = b.graph.value(b.graph.find(own.name()).unwrap()).initializer().unwrap();
+        if let (Ok(own), Ok(other)) = (own.tensor().unwrap().to_f64(), other.tensor().unwrap().to_f64()) {
+            let worst = own.iter().zip(&other).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            assert!(worst < 1e-5, "{worst}");
+        }
+    }
+}
+
+#[test]
+fn the_learning_rate_follows_its_schedule() {
+    let folder = tempfile::tempdir().unwrap();
+    // Eight steps; an epoch reports the rate of the step that comes next, the last one the last.
+    let cases = [("constant", [0.01, 0.01]), ("step", [0.001, 0.0001])];
+    for (schedule, expected) in cases {
+        let words = ["--lr", "0.01", "--lr-schedule", schedule, "--warmup", "0", "--batch", "16"];
+        let report = train(folder.path(), "resnet8.onnx", "{}/a.onnx", &words).expect_code(0).json();
+        let history = report["history"].as_array().unwrap();
+        let rates: Vec<f64> = history.iter().map(|epoch| epoch["learning_rate"].as_f64().unwrap()).collect();
+        let near = |(found, expected): (&f64, f64)| (found - expected).abs() < 1e-9;
+        assert!(rates.iter().zip(expected).all(near), "{schedule}: {rates:?}");
+    }
+}
+
+#[test]
+fn the_average_and_the_best_are_what_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let words = ["--val-split", "0.25", "--batch", "16", "--batch-norm", "frozen", "--lr", "0.001"];
+    let weights = |output: &str, more: &[&str]| {
+        let ran =
+            train(folder.path(), "resnet8.onnx", &format!("{{}}/{output}"), &[&words[..], more].concat());
+        (ran.expect_code(0).json(), Model::read(&folder.path().join(output)).unwrap())
+    };
+    let (_, last) = weights("last.onnx", &[]);
+    let (_, average) = weights("average.onnx", &["--average-decay", "0.9"]);
+    let (report, best) = weights("best.onnx", &["--keep-best", "--patience", "1", "--evaluate-every", "1"]);
+    let notes = report["notes"].to_string();
+    assert!(notes.contains("the best evaluation"), "{notes}");
+    let of = |model: &Model| {
+        let id = model.graph.find("layer3.conv2.weight").unwrap();
+        model.graph.value(id).initializer().unwrap().tensor().unwrap()
+    };
+    let dense = of(&Model::read(Path::new(&fixture("resnet8.onnx"))).unwrap());
+    let distance = |model: &Model| {
+        let (own, dense) = (of(model).to_f64().unwrap(), dense.to_f64().unwrap());
+        own.iter().zip(&dense).map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt()
+    };
+    // An average that begins at the start lags behind.
+    assert!(distance(&average) > 0.0 && distance(&average) < distance(&last));
+    assert!(distance(&best) > 0.0 && distance(&best) < distance(&last));
+}
+
+#[test]
+fn training_without_data_ends_well_and_cannot_tell_the_best() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = ["compress", &fixture("resnet8.onnx"), "-o", "{}/a.onnx", "--epochs", "1", "--quiet"];
+    let report = run_in(folder.path(), &[&first[..], &["--json"]].concat()).expect_code(0).json();
+    assert!(report["history"][0]["loss"].as_f64() < Some(10.0), "{report}");
+    assert!(report["notes"].to_string().contains("accuracy is not measured"), "{report}");
+    let ran = run_in(folder.path(), &[&first[..], &["--keep-best", "--force"]].concat()).expect_code(2);
+    assert!(ran.stderr.contains("--keep-best") && ran.stderr.contains("--val"), "{}", ran.stderr);
+}
