@@ -39,6 +39,26 @@ pub enum Term {
         class_axis: usize,
         /// Whether the output holds probabilities instead of logits.
         probabilities: bool,
+        /// The share `s` of the label that is spread evenly over all `C` classes (Szegedy et al., arXiv 1512.00567).
+        smoothing: f64,
+        /// A weight for each class: of its terms, and of the labels that the mean counts; none means 1.
+        class_weights: Vec<f64>,
+        /// Whether labels that are no class are left out, of the mean too. Else they must not occur.
+        sparse: bool,
+    },
+    /// The cross-entropy of independent yes-or-no decisions, with the input `target` of the output's dimensions and
+    /// values from 0 to 1: `mean(-target log p - (1 - target) log(1 - p))`, `p` the sigmoid of the output.
+    BinaryCrossEntropy {
+        /// Number of the graph output.
+        output: usize,
+        /// Whether the output holds `p` itself.
+        probabilities: bool,
+    },
+    /// `mean(h(output - target))` with the input `target`, of the output's dimensions: `h(d)` is `d^2 / 2` for
+    /// `|d| < 1`, else `|d| - 1/2` (Girshick, arXiv 1504.08083).
+    SmoothL1 {
+        /// Number of the graph output.
+        output: usize,
     },
     /// `mean((output - target)^2)` with the input `target`, of the output's dimensions.
     SquaredError {
@@ -78,8 +98,8 @@ enum Factor {
     Value(ValueId),
 }
 
-struct Writer<'a> {
-    tape: Tape<'a>,
+pub(super) struct Writer<'a> {
+    pub(super) tape: Tape<'a>,
 }
 
 /// Emits the loss at the end of `graph`.
@@ -158,6 +178,8 @@ impl Term {
     fn output(&self) -> usize {
         match self {
             Self::CrossEntropy { output, .. }
+            | Self::BinaryCrossEntropy { output, .. }
+            | Self::SmoothL1 { output }
             | Self::SquaredError { output }
             | Self::Distillation { output, .. }
             | Self::SquaredDistillation { output } => *output,
@@ -180,7 +202,10 @@ fn declared_dims(graph: &Graph, output: ValueId, dims: &[usize], varies: &[bool]
 
 fn term_input(graph: &mut Graph, term: &Term, output: ValueId) -> ValueId {
     let name = match term {
-        Term::CrossEntropy { .. } | Term::SquaredError { .. } => "target".to_owned(),
+        Term::CrossEntropy { .. }
+        | Term::BinaryCrossEntropy { .. }
+        | Term::SmoothL1 { .. }
+        | Term::SquaredError { .. } => "target".to_owned(),
         Term::Distillation { .. } | Term::SquaredDistillation { .. } => {
             format!("teacher:{}", graph.value(output).name())
         }
@@ -201,9 +226,15 @@ impl Writer<'_> {
     /// The value of a term and its gradient with respect to the output.
     fn term(&mut self, term: &Term, output: ValueId, input: ValueId, dims: &[usize]) -> (ValueId, ValueId) {
         match term {
-            Term::CrossEntropy { class_axis, probabilities, .. } => {
-                self.cross_entropy(output, input, dims, *class_axis, *probabilities)
+            Term::CrossEntropy { class_axis, probabilities, smoothing, class_weights, sparse, .. } => {
+                let plain = *smoothing == 0.0 && class_weights.is_empty() && !sparse;
+                let shares = (!plain).then_some((*smoothing, class_weights.as_slice()));
+                self.cross_entropy(output, input, dims, (*class_axis, *probabilities), shares)
             }
+            Term::BinaryCrossEntropy { probabilities, .. } => {
+                self.binary_cross_entropy(output, input, dims.len(), *probabilities)
+            }
+            Term::SmoothL1 { .. } => self.smooth_l1(output, input, dims.len()),
             Term::SquaredError { .. } => {
                 let difference = self.tape.sub(output, input);
                 let square = self.tape.mul(difference, difference);
@@ -231,13 +262,13 @@ impl Writer<'_> {
     }
 
     /// The mean over all elements, as a scalar.
-    fn mean(&mut self, value: ValueId, rank: usize) -> ValueId {
+    pub(super) fn mean(&mut self, value: ValueId, rank: usize) -> ValueId {
         let axes: Vec<usize> = (0..rank).collect();
         self.tape.reduce_mean(value, &axes, false)
     }
 
     /// The number of elements, as a float scalar.
-    fn count(&mut self, value: ValueId) -> ValueId {
+    pub(super) fn count(&mut self, value: ValueId) -> ValueId {
         let size = self.tape.op("Size", &[value]);
         let dtype = self.tape.dtype();
         self.tape.cast(size, dtype)
@@ -283,8 +314,8 @@ impl Writer<'_> {
         output: ValueId,
         labels: ValueId,
         dims: &[usize],
-        class_axis: usize,
-        probabilities: bool,
+        (class_axis, probabilities): (usize, bool),
+        shares: Option<(f64, &[f64])>,
     ) -> (ValueId, ValueId) {
         let rank = dims.len();
         let (order, back) = Self::class_last(rank, class_axis);
@@ -296,6 +327,11 @@ impl Writer<'_> {
         let hit = self.tape.op("Equal", &[labels_column, classes]);
         let hit = self.tape.indicator(hit);
         let log_softmax = self.along_last("LogSoftmax", logits, rank);
+        if let Some((smoothing, weights)) = shares {
+            let softmax = self.along_last("Softmax", logits, rank);
+            let (value, grad) = self.spread(log_softmax, softmax, hit, rank, smoothing, weights);
+            return (value, self.finish(grad, factor, &back));
+        }
         let picked = self.tape.mul(log_softmax, hit);
         let picked = self.tape.reduce_sum(picked, &[rank - 1], false);
         let mean = self.mean(picked, rank - 1);

@@ -5,6 +5,7 @@
 //! there are is not known here.
 
 mod loss;
+mod terms;
 mod trainable;
 
 pub use loss::{Loss, Term, Weight};

@@ -66,9 +66,18 @@ pub(super) struct CompressArgs {
     /// How the groups that leave are chosen
     #[arg(long, value_enum, default_value_t = MethodArg::Safe)]
     pub(super) method: MethodArg,
-    /// The loss
-    #[arg(long, value_enum, default_value_t = LossArg::Auto)]
-    pub(super) loss: LossArg,
+    /// The loss: auto (by the model's outputs and the data), or a sum of cross-entropy (integer labels), next-token
+    /// (language models), bce, mse, smooth-l1 (float targets) and distill (from the dense model), as in
+    /// cross-entropy:0.7,distill:0.3
+    #[arg(long, value_name = "NAME[:WEIGHT],..", value_delimiter = ',', default_value = "auto",
+          value_parser = values::loss)]
+    pub(super) loss: Vec<(LossArg, f64)>,
+    /// Share of each label that is spread evenly over all classes, from 0 to below 1
+    #[arg(long, value_name = "X", default_value_t = 0.0, value_parser = values::below_one)]
+    pub(super) label_smoothing: f64,
+    /// A weight for each class of the cross-entropy
+    #[arg(long, value_name = "X,..", value_delimiter = ',', value_parser = values::above_zero)]
+    pub(super) class_weights: Vec<f64>,
     /// Also writes the dense model with the cut slices set to zero, which computes what the small one does
     #[arg(long, value_name = "PATH")]
     pub(super) emit_masked: Option<PathBuf>,
@@ -466,15 +475,15 @@ pub(super) enum TrainedBatchNormArg {
     Frozen,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
+/// A part of a loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum LossArg {
-    /// By the model's outputs and the data
     Auto,
-    /// Cross-entropy on integer labels
     CrossEntropy,
-    /// Mean squared error
+    NextToken,
+    Bce,
     Mse,
-    /// Distillation from the dense model
+    SmoothL1,
     Distill,
 }
 

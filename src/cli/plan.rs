@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use safe_onnx::compress::{
-    ApplyPlan, BatchNorm, DifferentiatePlan, EvalPlan, Heads, Limits, LossChoice, Method, ModelPlan,
-    Optimizer, Plan, RateSchedule, Runtime, TargetLoss, Training, VerifyPlan,
+    ApplyPlan, BatchNorm, DifferentiatePlan, EvalPlan, Heads, Limits, LossChoice, LossPart, LossPlan, Method,
+    ModelPlan, Optimizer, Plan, RateSchedule, Runtime, TargetLoss, Training, VerifyPlan,
 };
 use safe_onnx::data::DataOptions;
 use safe_onnx::engine::{Choice, Device, Discovery, LoadOptions};
@@ -59,12 +59,7 @@ pub(super) fn compress(args: &CompressArgs) -> Result<Plan, Failure> {
             MethodArg::Magnitude => Method::Magnitude,
         },
         training: training(&args.training),
-        loss: match args.loss {
-            LossArg::Auto => LossChoice::Auto,
-            LossArg::CrossEntropy => LossChoice::CrossEntropy,
-            LossArg::Mse => LossChoice::SquaredError,
-            LossArg::Distill => LossChoice::Distill,
-        },
+        loss: loss(args)?,
         limits: limits(&args.limits),
         seed: args.training.seed,
         discovery: runtime.discovery,
@@ -103,6 +98,34 @@ fn limits(args: &LimitArgs) -> Limits {
         },
         allow_approximate: args.allow_approximate,
     }
+}
+
+fn loss(args: &CompressArgs) -> Result<LossPlan, Failure> {
+    let part = |name: LossArg| match name {
+        LossArg::Auto => None,
+        LossArg::CrossEntropy => Some(LossPart::CrossEntropy),
+        LossArg::NextToken => Some(LossPart::NextToken),
+        LossArg::Bce => Some(LossPart::BinaryCrossEntropy),
+        LossArg::Mse => Some(LossPart::SquaredError),
+        LossArg::SmoothL1 => Some(LossPart::SmoothL1),
+        LossArg::Distill => Some(LossPart::Distill),
+    };
+    let parts: Vec<(LossPart, f64)> =
+        args.loss.iter().filter_map(|&(name, weight)| Some((part(name)?, weight))).collect();
+    let wrong = |what: &str, hint: &'static str| Err(Failure::usage(format!("--loss: {what}"), hint));
+    if !parts.is_empty() && parts.len() < args.loss.len() {
+        return wrong("auto stands alone", "name the parts of the sum instead");
+    }
+    let labels = |part: &(LossPart, f64)| matches!(part.0, LossPart::CrossEntropy | LossPart::NextToken);
+    let targets = parts.iter().filter(|(part, _)| *part != LossPart::Distill);
+    if targets.count() > 1 {
+        return wrong("the data have one target", "name one loss on it, with or without distill");
+    }
+    let spread = args.label_smoothing > 0.0 || !args.class_weights.is_empty();
+    if spread && !parts.is_empty() && !parts.iter().any(labels) {
+        return wrong("it has no classes", "leave --label-smoothing and --class-weights out");
+    }
+    Ok(LossPlan { parts, label_smoothing: args.label_smoothing, class_weights: args.class_weights.clone() })
 }
 
 fn training(args: &TrainingArgs) -> Training {

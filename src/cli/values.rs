@@ -1,10 +1,13 @@
 //! Values of options, read or refused with a reason.
 
+use clap::ValueEnum;
 use regex::Regex;
 use safe_onnx::compress::{Quantity, Target};
 use safe_onnx::data::Augment;
 use safe_onnx::engine::Device;
 use safe_onnx::trace::parse_shape;
+
+use super::args::LossArg;
 
 /// Where to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +74,18 @@ pub(super) fn target(text: &str) -> Result<Target, String> {
     let rule = "above 0 and at most 1; it is the share that is kept";
     let share = number_where(share, |value| value > 0.0 && value <= 1.0, rule)?;
     Ok(Target { quantity, share })
+}
+
+/// `distill` or `distill:0.3`.
+pub(super) fn loss(text: &str) -> Result<(LossArg, f64), String> {
+    let (name, weight) = text.split_once(':').unwrap_or((text, "1"));
+    let part = LossArg::from_str(name.trim(), false).map_err(|_| {
+        let names = LossArg::value_variants()
+            .iter()
+            .filter_map(|part| Some(part.to_possible_value()?.get_name().to_owned()));
+        format!("there is no loss `{name}`; write one of {}", names.collect::<Vec<_>>().join(", "))
+    })?;
+    Ok((part, above_zero(weight)?))
 }
 
 pub(super) fn regex(text: &str) -> Result<Regex, String> {

@@ -66,7 +66,14 @@ pub fn differentiate(plan: &DifferentiatePlan) -> Result<DifferentiateReport, To
                 traced.inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
             let outputs = session.run(&inputs)?;
             let probabilities = outputs.first().is_some_and(|values| holds_probabilities(values, class_axis));
-            Term::CrossEntropy { output: 0, class_axis, probabilities }
+            Term::CrossEntropy {
+                output: 0,
+                class_axis,
+                probabilities,
+                smoothing: 0.0,
+                class_weights: Vec::new(),
+                sparse: false,
+            }
         }
     };
     let trainable = autodiff::trainable_initializers(&model.graph, &traced.facts)

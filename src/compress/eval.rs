@@ -139,7 +139,7 @@ fn target_spec(
     let classes = match plan.loss {
         LossChoice::CrossEntropy => true,
         LossChoice::SquaredError => false,
-        LossChoice::Auto | LossChoice::Distill => {
+        LossChoice::Auto => {
             let data = open(&plan.data, Part::Val, inputs, None, &plan.data_options)?;
             data.target_dtype().is_none_or(|dtype| !dtype.is_float())
         }

@@ -244,7 +244,14 @@ impl Fit<'_> {
             .map(|wanted| {
                 let input =
                     names.iter().position(|name| name == wanted).map(|place| batch.inputs[place].clone());
-                let target = || if wanted == "target" { batch.target.clone() } else { None };
+                let target = || match &self.objective.next_token {
+                    _ if wanted != "target" => None,
+                    None => batch.target.clone(),
+                    Some(tokens) => {
+                        let place = names.iter().position(|name| name == tokens)?;
+                        super::objective::next_tokens(&batch.inputs[place])
+                    }
+                };
                 let teacher = || {
                     taught
                         .iter()

@@ -35,7 +35,10 @@ pub use eval::{BATCH, EvalPlan, Evaluation, eval, evaluate};
 pub use inspect::{draw, inspect};
 pub use limits::{Heads, Limits};
 pub use pipeline::compress;
-pub use plan::{BatchNorm, LossChoice, Method, Optimizer, Plan, Quantity, RateSchedule, Target, Training};
+pub use plan::{
+    BatchNorm, LossChoice, LossPart, LossPlan, Method, Optimizer, Plan, Quantity, RateSchedule, Target,
+    Training,
+};
 pub use progress::{Event, Observer, Silent};
 pub use tool::{ModelPlan, Runtime, ToolError, class_axis, input_specs};
 pub use verify::{VerifyPlan, verify};

@@ -1,6 +1,6 @@
 //! The loss of a run: what the model's outputs and the data suggest, or what was asked for.
 
-use super::{CompressError, LossChoice, class_axis};
+use super::{CompressError, LossPart, LossPlan, class_axis};
 use crate::autodiff::{Loss, Term, Weight};
 use crate::data::{InputSpec, TargetSpec};
 use crate::ir::{DeclaredDim, Graph, ValueId};
@@ -28,6 +28,8 @@ pub(super) struct Objective {
     pub(super) class_axis: Option<usize>,
     /// Whether the dense model's outputs are needed.
     pub(super) teacher: bool,
+    /// The input whose next tokens are the labels, for language models.
+    pub(super) next_token: Option<String>,
     /// Weight of the labels beside a teacher, at the first step and at the last.
     pub(super) labels: [f64; 2],
     /// In words.
@@ -83,14 +85,19 @@ fn main_output(graph: &Graph, trace: &Trace) -> Option<(usize, ValueId, Vec<Opti
 }
 
 /// What targets may look like: labels first, then values.
-pub(super) fn target_specs(graph: &Graph, trace: &Trace, choice: LossChoice) -> Vec<TargetSpec> {
+pub(super) fn target_specs(graph: &Graph, trace: &Trace, loss: &LossPlan) -> Vec<TargetSpec> {
     let Some((_, _, dims)) = main_output(graph, trace) else { return Vec::new() };
     let labels = class_axis(dims.len(), None).ok().and_then(|axis| TargetSpec::labels(&dims, axis));
     let values = TargetSpec::values(&dims);
-    match choice {
-        LossChoice::SquaredError => vec![values],
-        LossChoice::CrossEntropy => labels.into_iter().collect(),
-        LossChoice::Auto | LossChoice::Distill => labels.into_iter().chain([values]).collect(),
+    let named = |parts: &[LossPart]| loss.parts.iter().any(|(part, _)| parts.contains(part));
+    if named(&[LossPart::CrossEntropy]) {
+        labels.into_iter().collect()
+    } else if named(&[LossPart::BinaryCrossEntropy, LossPart::SquaredError, LossPart::SmoothL1]) {
+        vec![values]
+    } else if named(&[LossPart::NextToken]) {
+        Vec::new()
+    } else {
+        labels.into_iter().chain([values]).collect()
     }
 }
 
@@ -114,7 +121,7 @@ pub(super) fn holds_probabilities(tensor: &Tensor, axis: usize) -> bool {
 pub(super) fn choose(
     graph: &Graph,
     trace: &Trace,
-    choice: LossChoice,
+    plan: &LossPlan,
     target: Option<DType>,
     samples: usize,
     outputs: &[Tensor],
@@ -126,52 +133,30 @@ pub(super) fn choose(
         class_axis(dims.len(), None).ok().filter(|&axis| dims[axis].is_some_and(|classes| classes > 1));
     let labels = target == Some(DType::I64);
     let share = if samples < MANY_SAMPLES { [LABELS[0]; 2] } else { LABELS };
-    let missing = |what: &str| CompressError::Loss(format!("it needs {what}, which the data do not hold"));
     let probabilities =
         axis.is_some_and(|axis| outputs.get(output).is_some_and(|y| holds_probabilities(y, axis)));
+    let choice = Choice { plan, output, axis, dims: &dims, target, probabilities, outputs };
+    if !plan.parts.is_empty() {
+        return choice.named(graph, trace, share);
+    }
     let logits = if probabilities { " of probabilities" } else { "" };
-    let cross_entropy = |axis| Term::CrossEntropy { output, class_axis: axis, probabilities };
-    let distill =
-        |axis| Term::Distillation { output, class_axis: axis, temperature: TEMPERATURE, probabilities };
-    let all_squared = || {
-        let share = outputs.iter().filter(|y| y.dtype().is_float()).count().max(1) as f64;
-        (0..outputs.len())
-            .filter(|&number| outputs[number].dtype().is_float())
-            .map(|number| ((1.0 / share).into(), Term::SquaredDistillation { output: number }))
-            .collect::<Vec<_>>()
-    };
     let given = |name: &str| Weight::Given(name.to_owned());
-    let classifier = dims.len() == 2 && outputs.iter().filter(|y| y.dtype().is_float()).count() == 1;
-    let (terms, teacher, text) = match (choice, axis) {
-        (LossChoice::CrossEntropy, Some(axis)) if labels => {
-            (vec![(1.0.into(), cross_entropy(axis))], false, format!("cross-entropy{logits}"))
-        }
-        (LossChoice::CrossEntropy, _) => {
-            return Err(missing("integer labels for an output with a class axis"));
-        }
-        (LossChoice::SquaredError, _) if target.is_some_and(DType::is_float) => {
-            (vec![(1.0.into(), Term::SquaredError { output })], false, "mean squared error".to_owned())
-        }
-        (LossChoice::SquaredError, _) => return Err(missing("float targets")),
-        (LossChoice::Auto, Some(axis)) if labels => (
-            WEIGHTS.into_iter().map(given).zip([cross_entropy(axis), distill(axis)]).collect(),
-            true,
-            format!(
+    let (terms, teacher, text) = match axis {
+        Some(axis) if labels => {
+            let terms = [choice.cross_entropy(axis, false)?, choice.distill(axis)];
+            let text = format!(
                 "cross-entropy{logits} with weight {} at first and {} at last, distillation from the dense model for \
                  the rest",
                 share[0], share[1]
-            ),
-        ),
-        (LossChoice::Auto, _) if target.is_some_and(DType::is_float) => {
+            );
+            (WEIGHTS.into_iter().map(given).zip(terms).collect(), true, text)
+        }
+        _ if target.is_some_and(DType::is_float) => {
             (vec![(1.0.into(), Term::SquaredError { output })], false, "mean squared error".to_owned())
         }
-        (LossChoice::Auto | LossChoice::Distill, Some(axis)) if classifier => (
-            vec![(1.0.into(), distill(axis))],
-            true,
-            format!("distillation{logits}, temperature {TEMPERATURE}"),
-        ),
-        (LossChoice::Auto | LossChoice::Distill, _) => {
-            (all_squared(), true, "squared distance to the dense model's outputs".to_owned())
+        _ => {
+            let (terms, text) = choice.distillation();
+            (terms, true, text)
         }
     };
     Ok(Objective {
@@ -180,6 +165,162 @@ pub(super) fn choose(
         class_axis: axis.filter(|_| labels),
         teacher,
         labels: share,
+        next_token: None,
         text,
     })
+}
+
+/// What the parts of a loss are chosen by.
+struct Choice<'a> {
+    plan: &'a LossPlan,
+    /// Number of the main output, the axis of its classes if it has one, its dimensions.
+    output: usize,
+    axis: Option<usize>,
+    dims: &'a [Option<usize>],
+    target: Option<DType>,
+    probabilities: bool,
+    /// What the dense model gives.
+    outputs: &'a [Tensor],
+}
+
+impl Choice<'_> {
+    fn cross_entropy(&self, axis: usize, sparse: bool) -> Result<Term, CompressError> {
+        let weights = &self.plan.class_weights;
+        if let Some(classes) = self.dims[axis]
+            && !weights.is_empty()
+            && weights.len() != classes
+        {
+            let text = format!("{} --class-weights are given for {classes} classes", weights.len());
+            return Err(CompressError::Loss(text));
+        }
+        Ok(Term::CrossEntropy {
+            output: self.output,
+            class_axis: axis,
+            probabilities: self.probabilities,
+            smoothing: self.plan.label_smoothing,
+            class_weights: weights.clone(),
+            sparse,
+        })
+    }
+
+    fn distill(&self, axis: usize) -> Term {
+        let (output, probabilities) = (self.output, self.probabilities);
+        Term::Distillation { output, class_axis: axis, temperature: TEMPERATURE, probabilities }
+    }
+
+    /// Distillation of a classifier's decision, or of all outputs, and what it is in words.
+    fn distillation(&self) -> (Vec<(Weight, Term)>, String) {
+        let numbers = || (0..self.outputs.len()).filter(|&number| self.outputs[number].dtype().is_float());
+        let count = numbers().count();
+        if let (Some(axis), 2, 1) = (self.axis, self.dims.len(), count) {
+            let logits = if self.probabilities { " of probabilities" } else { "" };
+            let text = format!("distillation{logits}, temperature {TEMPERATURE}");
+            return (vec![(1.0.into(), self.distill(axis))], text);
+        }
+        let share = 1.0 / count.max(1) as f64;
+        let terms = numbers().map(|output| (share.into(), Term::SquaredDistillation { output })).collect();
+        (terms, "squared distance to the dense model's outputs".to_owned())
+    }
+
+    /// The sum of the parts that were asked for.
+    fn named(&self, graph: &Graph, trace: &Trace, share: [f64; 2]) -> Result<Objective, CompressError> {
+        let missing =
+            |what: &str| CompressError::Loss(format!("it needs {what}, which the data do not hold"));
+        let (output, labels) = (self.output, self.target == Some(DType::I64));
+        let (mut terms, mut texts, mut teacher, mut next_token) = (Vec::new(), Vec::new(), false, None);
+        for &(part, weight) in &self.plan.parts {
+            let (parts, text) = match (part, self.axis) {
+                (LossPart::CrossEntropy, Some(axis)) if labels => {
+                    let logits = if self.probabilities { " of probabilities" } else { "" };
+                    (vec![(1.0.into(), self.cross_entropy(axis, false)?)], format!("cross-entropy{logits}"))
+                }
+                (LossPart::CrossEntropy, _) => {
+                    return Err(missing("integer labels for an output with a class axis"));
+                }
+                (LossPart::NextToken, _) => {
+                    let last = self.dims.len() - 1;
+                    next_token = Some(tokens(graph, trace, self.dims)?);
+                    (
+                        vec![(1.0.into(), self.cross_entropy(last, true)?)],
+                        "next-token cross-entropy".to_owned(),
+                    )
+                }
+                (LossPart::Distill, _) => {
+                    teacher = true;
+                    self.distillation()
+                }
+                _ if !self.target.is_some_and(DType::is_float) => return Err(missing("float targets")),
+                (LossPart::BinaryCrossEntropy, _) => {
+                    let squashed = self.outputs.get(output).and_then(|y| y.to_f64().ok());
+                    let probabilities = squashed.is_some_and(|y| y.iter().all(|y| (0.0..=1.0).contains(y)));
+                    let of = if probabilities { "probabilities" } else { "logits" };
+                    let term = Term::BinaryCrossEntropy { output, probabilities };
+                    (vec![(1.0.into(), term)], format!("binary cross-entropy of {of}"))
+                }
+                (LossPart::SquaredError, _) => {
+                    (vec![(1.0.into(), Term::SquaredError { output })], "mean squared error".to_owned())
+                }
+                (LossPart::SmoothL1, _) => {
+                    (vec![(1.0.into(), Term::SmoothL1 { output })], "smooth L1".to_owned())
+                }
+            };
+            let scaled = |(own, term)| match own {
+                Weight::Fixed(own) => (Weight::Fixed(own * weight), term),
+                Weight::Given(name) => (Weight::Given(name), term),
+            };
+            terms.extend(parts.into_iter().map(scaled));
+            texts.push(if weight == 1.0 { text } else { format!("{weight} x {text}") });
+        }
+        Ok(Objective {
+            loss: Loss { terms },
+            output,
+            class_axis: self.axis.filter(|_| labels),
+            teacher,
+            labels: share,
+            next_token,
+            text: texts.join(" + "),
+        })
+    }
+}
+
+/// The integer input whose tokens the output `[N, T, C]` foretells.
+fn tokens(graph: &Graph, trace: &Trace, dims: &[Option<usize>]) -> Result<String, CompressError> {
+    let fail = |text: String| CompressError::Loss(text);
+    if dims.len() != 3 {
+        return Err(fail(format!(
+            "next-token needs an output [N, T, C], this one has {} dimensions",
+            dims.len()
+        )));
+    }
+    let main =
+        graph.outputs().iter().filter_map(|&id| trace.facts.get(id)).find(|seen| seen.dtype.is_float());
+    let fits = |tensor: &Tensor| {
+        let whole = matches!(tensor.dtype(), DType::I32 | DType::I64);
+        whole && main.is_some_and(|seen| seen.dims.get(..2) == Some(tensor.dims()))
+    };
+    let found = trace.inputs.iter().find(|(_, tensor)| fits(tensor));
+    let name = found.map(|(name, _)| name.clone());
+    name.ok_or_else(|| {
+        fail("next-token needs an integer input [N, T] of tokens, the model has none".to_owned())
+    })
+}
+
+/// The labels of a language model: for each position of `ids` `[N, T]` the next token; none, which is -1, for the last.
+pub(super) fn next_tokens(ids: &Tensor) -> Option<Tensor> {
+    let values = ids.to_i64().ok()?;
+    let length = *ids.dims().get(1)?;
+    let next = |at: usize| if (at + 1).is_multiple_of(length) { -1 } else { values[at + 1] };
+    Tensor::new(ids.dims().to_vec(), (0..values.len()).map(next).collect::<Vec<i64>>()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_token_has_no_next_one() {
+        let ids = Tensor::new(vec![2, 3], vec![1_i32, 2, 3, 4, 5, 6]).unwrap();
+        let expected = Tensor::new(vec![2, 3], vec![2_i64, 3, -1, 5, 6, -1]).unwrap();
+        assert_eq!(next_tokens(&ids), Some(expected));
+    }
 }

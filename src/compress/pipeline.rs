@@ -79,7 +79,7 @@ fn open_data(
     let graph = &structure.model().graph;
     let inputs = objective::input_specs(graph, &structure.trace);
     let mut failure = None;
-    for spec in objective::target_specs(graph, &structure.trace, plan.loss) {
+    for spec in objective::target_specs(graph, &structure.trace, &plan.loss) {
         match data::open_both(path, plan.val.as_deref(), &inputs, Some(&spec), &plan.data_options) {
             Ok((train, val)) => return Ok((Some(train), val)),
             Err(error) => failure = failure.or(Some(error)),
@@ -179,7 +179,7 @@ impl Run<'_> {
         }
         let objective = || {
             let outputs = self.dense_outputs()?;
-            objective::choose(graph, &structure.trace, plan.loss, target, per_epoch, &outputs)
+            objective::choose(graph, &structure.trace, &plan.loss, target, per_epoch, &outputs)
         };
         if settings.epochs == 0 {
             let objective = target.map(|_| objective()).transpose()?;

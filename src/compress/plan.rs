@@ -48,7 +48,7 @@ pub enum Method {
     Magnitude,
 }
 
-/// The loss.
+/// The loss that is evaluated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LossChoice {
     /// By the model's outputs and the data.
@@ -57,8 +57,34 @@ pub enum LossChoice {
     CrossEntropy,
     /// Mean squared error.
     SquaredError,
+}
+
+/// A named part of a loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LossPart {
+    /// Cross-entropy on integer labels.
+    CrossEntropy,
+    /// Cross-entropy of each position of a language model on the token that comes next in its first integer input.
+    NextToken,
+    /// Binary cross-entropy on float targets from 0 to 1.
+    BinaryCrossEntropy,
+    /// Mean squared error on float targets.
+    SquaredError,
+    /// Smooth L1 on float targets.
+    SmoothL1,
     /// Distillation from the dense model.
     Distill,
+}
+
+/// The loss of a run.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LossPlan {
+    /// The parts and their weights; none means that the model's outputs and the data decide.
+    pub parts: Vec<(LossPart, f64)>,
+    /// The share of each label that is spread over all classes.
+    pub label_smoothing: f64,
+    /// A weight for each class; none means 1.
+    pub class_weights: Vec<f64>,
 }
 
 /// The base optimiser of SAFE.
@@ -167,7 +193,7 @@ pub struct Plan {
     /// Settings of training.
     pub training: Training,
     /// The loss.
-    pub loss: LossChoice,
+    pub loss: LossPlan,
     /// How far each layer may shrink.
     pub limits: Limits,
     /// Seed of everything random.

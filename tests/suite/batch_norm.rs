@@ -45,7 +45,14 @@ fn statistics_of_the_batch_train_alike_in_old_operator_sets() {
             let mut model = in_opset(opset);
             let traced = traced(&mut model);
             let (name, x) = &traced.inputs[0];
-            let term = Term::CrossEntropy { output: 0, class_axis: 1, probabilities: false };
+            let term = Term::CrossEntropy {
+                output: 0,
+                class_axis: 1,
+                probabilities: false,
+                smoothing: 0.0,
+                class_weights: Vec::new(),
+                sparse: false,
+            };
             let request = Request {
                 loss: Loss { terms: vec![(1.0.into(), term)] },
                 trainable: trainable_initializers(&model.graph, &traced.facts),

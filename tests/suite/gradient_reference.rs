@@ -68,7 +68,14 @@ fn check(case: &Path) -> Result<(), String> {
         let rank = spec["output_shape"].as_array().unwrap().len() as i64;
         let axis = spec["loss"]["class_axis"].as_i64().unwrap();
         let class_axis = if axis < 0 { axis + rank } else { axis } as usize;
-        Term::CrossEntropy { output: 0, class_axis, probabilities: false }
+        Term::CrossEntropy {
+            output: 0,
+            class_axis,
+            probabilities: false,
+            smoothing: 0.0,
+            class_weights: Vec::new(),
+            sparse: false,
+        }
     };
     let mut inputs: Vec<(String, Tensor)> = model
         .graph

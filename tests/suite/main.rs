@@ -7,6 +7,7 @@ mod cli;
 mod gradient_reference;
 mod inflate;
 mod laws;
+mod losses;
 mod random_graphs;
 mod recurrent;
 mod round_trip;

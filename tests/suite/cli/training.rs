@@ -1,8 +1,12 @@
 //! What controls training from the command line.
 
+use std::fs::File;
 use std::path::Path;
 
-use safe_onnx::ir::Model;
+use ndarray::Array2;
+use ndarray_npy::NpzWriter;
+use safe_onnx::ir::{DeclaredDim, Model, NodeSpec, Storage};
+use safe_onnx::tensor::{DType, Random, Tensor};
 
 use super::{Ran, fixture, run_in, write_images};
 
@@ -121,4 +125,115 @@ fn training_without_data_ends_well_and_cannot_tell_the_best() {
     assert!(report["notes"].to_string().contains("accuracy is not measured"), "{report}");
     let ran = run_in(folder.path(), &[&first[..], &["--keep-best", "--force"]].concat()).expect_code(2);
     assert!(ran.stderr.contains("--keep-best") && ran.stderr.contains("--val"), "{}", ran.stderr);
+}
+
+const TOKENS: usize = 7;
+const LENGTH: usize = 12;
+
+/// A table of tokens, a hidden layer and scores for the next token: what comes next hangs on the last token alone.
+fn language_model(path: &Path) {
+    let mut random = Random::new(4);
+    let mut draw = |dims: [usize; 2]| {
+        let values = (0..dims[0] * dims[1]).map(|_| 0.3 * random.normal() as f32).collect::<Vec<f32>>();
+        Tensor::new(dims.to_vec(), values).unwrap()
+    };
+    let (table, up, down) = (draw([TOKENS, 32]), draw([32, 128]), draw([128, TOKENS]));
+    let mut model = Model::empty("language", 17);
+    let graph = &mut model.graph;
+    let ids = graph.add_value("ids");
+    graph.add_input(ids, DType::I64, &[DeclaredDim::Named("batch".to_owned()), DeclaredDim::Fixed(LENGTH)]);
+    let [table, up, down] = [("table", table), ("up", up), ("down", down)]
+        .map(|(name, tensor)| graph.add_initializer(name, &tensor));
+    let embedded = graph.add("embedded", NodeSpec::new("Gather", &[table, ids]));
+    let hidden = graph.add("hidden", NodeSpec::new("MatMul", &[embedded, up]));
+    let hidden = graph.add("relu", NodeSpec::new("Relu", &[hidden]));
+    let scores = graph.add("scores", NodeSpec::new("MatMul", &[hidden, down]));
+    let sizes =
+        [DeclaredDim::Named("batch".to_owned()), DeclaredDim::Fixed(LENGTH), DeclaredDim::Fixed(TOKENS)];
+    graph.declare(scores, DType::F32, &sizes);
+    graph.add_output(scores);
+    model.write(path, Storage::Embedded, true).unwrap();
+}
+
+#[test]
+fn a_language_model_learns_what_token_comes_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("language.onnx");
+    language_model(&model);
+    let data = folder.path().join("text.npz");
+    let mut archive = NpzWriter::new(File::create(&data).unwrap());
+    // Each token is followed by the one three places on.
+    let token = |(text, place): (usize, usize)| ((text + 3 * place) % TOKENS) as i64;
+    archive.add_array("ids", &Array2::from_shape_fn((256, LENGTH), token)).unwrap();
+    archive.finish().unwrap();
+    let (model, data) = (model.to_str().unwrap(), data.to_str().unwrap());
+    let first = ["compress", model, "-o", "{}/small.onnx", "--data", data, "--loss", "next-token"];
+    let then = ["--epochs", "30", "--batch", "32", "--lr", "0.01", "--json", "--quiet"];
+    let report = run_in(folder.path(), &[&first[..], &then].concat()).expect_code(0).json();
+    assert!(report["train"]["loss"] == "next-token cross-entropy", "{report}");
+    let history = report["history"].as_array().unwrap();
+    let loss = |epoch: usize| history[epoch]["loss"].as_f64().unwrap();
+    // Seven tokens are equally likely at first; in the end, the next one is certain.
+    assert!((loss(0) - (TOKENS as f64).ln()).abs() < 0.5, "{}", loss(0));
+    assert!(loss(29) < 0.05, "{}", loss(29));
+    assert!(report["reached"].as_f64() <= Some(0.5), "{report}");
+}
+
+#[test]
+fn losses_are_named_and_added() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("values.npz");
+    let mut archive = NpzWriter::new(File::create(&data).unwrap());
+    let pixel = |(sample, place): (usize, usize)| ((sample * 31 + place * 7) % 50) as f32 / 50.0;
+    let images = Array2::from_shape_fn((32, 784), pixel).into_shape_with_order((32, 1, 28, 28)).unwrap();
+    archive.add_array("x", &images).unwrap();
+    archive
+        .add_array(
+            "y",
+            &Array2::from_shape_fn((32, 10), |(sample, class)| f32::from(u8::from(sample % 10 == class))),
+        )
+        .unwrap();
+    archive.finish().unwrap();
+    let train = |data: &Path, words: &[&str]| {
+        let first =
+            ["compress", &fixture("vit_tiny.onnx"), "-o", "{}/a.onnx", "--data", data.to_str().unwrap()];
+        let then = ["--epochs", "1", "--batch", "16", "--json", "--quiet", "--force"];
+        run_in(folder.path(), &[&first[..], &then, words].concat())
+    };
+    let named = [
+        ("bce", "binary cross-entropy of logits"),
+        ("smooth-l1", "smooth L1"),
+        ("mse:0.5", "0.5 x mean squared error"),
+        (
+            "bce:0.25,distill:0.75",
+            "0.25 x binary cross-entropy of logits + 0.75 x distillation, temperature 3",
+        ),
+    ];
+    for (name, text) in named {
+        let report = train(&data, &["--loss", name]).expect_code(0).json();
+        assert_eq!(report["train"]["loss"], text, "{name}");
+        assert!(report["history"][0]["loss"].is_number(), "{name}: {report}");
+    }
+    let images = write_images(folder.path(), 32, 0);
+    let loss = |words: &[&str]| {
+        let report = train(&images, words).expect_code(0).json();
+        report["history"][0]["loss"].as_f64().unwrap()
+    };
+    let plain = loss(&["--loss", "cross-entropy"]);
+    let weights = ["--class-weights", "1,2,1,2,1,2,1,2,1,2"];
+    assert_ne!(plain, loss(&["--loss", "cross-entropy", "--label-smoothing", "0.1"]));
+    assert_ne!(plain, loss(&[&["--loss", "cross-entropy"][..], &weights].concat()));
+    let wrong: [(&[&str], &str); 4] = [
+        (
+            &["--loss", "cross-entropy", "--class-weights", "1,2"],
+            "2 --class-weights are given for 10 classes",
+        ),
+        (&["--loss", "auto,distill"], "auto stands alone"),
+        (&["--loss", "hinge"], "there is no loss `hinge`"),
+        (&["--loss", "bce"], "the loss needs [10]"),
+    ];
+    for (words, reason) in wrong {
+        let ran = train(&images, words);
+        assert!(ran.code == Some(2) && ran.stderr.contains(reason), "{words:?}: {}", ran.stderr);
+    }
 }

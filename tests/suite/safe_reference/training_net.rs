@@ -28,7 +28,14 @@ impl TrainingNet {
         let term = if squared {
             Term::SquaredError { output: 0 }
         } else {
-            Term::CrossEntropy { output: 0, class_axis: 1, probabilities: false }
+            Term::CrossEntropy {
+                output: 0,
+                class_axis: 1,
+                probabilities: false,
+                smoothing: 0.0,
+                class_weights: Vec::new(),
+                sparse: false,
+            }
         };
         let request = Request {
             loss: Loss { terms: vec![(1.0.into(), term)] },
