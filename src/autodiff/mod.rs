@@ -184,9 +184,10 @@ fn active_values(graph: &Graph, facts: &Facts, trainable: &[ValueId]) -> Vec<boo
         active[id.index()] = true;
     }
     for (_, node) in graph.nodes() {
-        if node.inputs.iter().flatten().any(|input| active[input.index()]) {
+        if node.inputs.iter().flatten().chain(&node.captured).any(|input| active[input.index()]) {
             for output in node.outputs.iter().flatten() {
-                active[output.index()] = facts.get(*output).is_some_and(|seen| seen.dtype.is_float());
+                // What is no tensor, such as a sequence, may hold some.
+                active[output.index()] = facts.get(*output).is_none_or(|seen| seen.dtype.is_float());
             }
         }
     }
@@ -228,7 +229,8 @@ impl Backward<'_> {
                 .map(|input| input.is_some_and(|input| self.active[input.index()]))
                 .collect();
             let reached = node.outputs.iter().flatten().any(|output| self.grads.contains_key(output));
-            if !reached || !wanted.contains(&true) {
+            let captured = node.captured.iter().any(|value| self.active[value.index()]);
+            if !reached || !(captured || wanted.contains(&true)) {
                 continue;
             }
             let output_grads: Vec<Option<ValueId>> = node

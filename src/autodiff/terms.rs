@@ -22,7 +22,7 @@ impl Writer<'_> {
         let own = self.tape.scale(hit, 1.0 - smoothing);
         let classes = self.tape.reduce_sum(hit, &[rank - 1], true);
         let classes = self.spread_evenly(classes, hit, smoothing, rank);
-        let target = self.tape.op("Add", &[own, classes]);
+        let target = self.tape.add(own, classes);
         let (target, counted) = if class_weights.is_empty() {
             (target, hit)
         } else {
@@ -69,7 +69,7 @@ impl Writer<'_> {
             let (log_p, log_no) = (self.tape.op("Log", &[p]), self.tape.op("Log", &[no]));
             let yes = self.tape.mul(target, log_p);
             let rest = self.tape.mul(against, log_no);
-            let sum = self.tape.op("Add", &[yes, rest]);
+            let sum = self.tape.add(yes, rest);
             let mean = self.mean(sum, rank);
             let difference = self.tape.sub(p, target);
             let spread = self.tape.mul(p, no);
@@ -85,7 +85,7 @@ impl Writer<'_> {
         let power = self.tape.op("Exp", &[size]);
         let power = self.tape.shift(power, 1.0);
         let bent = self.tape.op("Log", &[power]);
-        let sum = self.tape.op("Add", &[linear, bent]);
+        let sum = self.tape.add(linear, bent);
         let p = self.tape.op("Sigmoid", &[output]);
         let difference = self.tape.sub(p, target);
         (self.mean(sum, rank), self.tape.div(difference, count))

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::objective::holds_probabilities;
+use super::structure::unfolded;
 use super::tool::{ModelPlan, ToolError, class_axis};
 use crate::autodiff::{self, Loss, Request, Term};
 use crate::engine::{discover, load_model};
@@ -53,6 +54,7 @@ pub fn differentiate(plan: &DifferentiatePlan) -> Result<DifferentiateReport, To
     let own: BTreeSet<ValueId> = model.graph.initializers().map(|(id, _)| id).collect();
     let engine = discover(&plan.model.runtime.discovery)?;
     let shapes = InputShapes::new(&model.graph, &plan.model.shapes)?;
+    model = unfolded(model, &*engine.engine, &plan.model.runtime.load, &shapes)?;
     constants_to_initializers(&mut model.graph);
     let traced = trace::trace(&model, &*engine.engine, &plan.model.runtime.load, &shapes)?;
     let output = model.graph.outputs().first().and_then(|&id| traced.facts.get(id));

@@ -25,7 +25,7 @@ pub(super) struct Structure {
 const DEPTH: usize = 16;
 
 /// The model with its functions and its constant control flow written out.
-fn unfolded(
+pub(super) fn unfolded(
     mut model: Model,
     engine: &dyn Engine,
     load: &LoadOptions,

@@ -89,3 +89,23 @@ fn squared_errors_take_targets_of_the_outputs_shape() {
         );
     }
 }
+
+#[test]
+fn gradients_go_through_control_flow_or_say_where_they_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let differentiate = |name: &str| {
+        let model = format!("{}/fixtures/control/{name}.onnx", env!("CARGO_MANIFEST_DIR"));
+        let words = ["differentiate", &model, "-o", "{}/g.onnx", "--loss", "mse", "--json", "--force"];
+        run_in(folder.path(), &words)
+    };
+    for name in ["rank", "sequence", "loop", "scan", "function", "blocks_in_batch"] {
+        let report = differentiate(name).expect_code(0).json();
+        let trained: Vec<&str> =
+            report["gradients"].as_array().unwrap().iter().map(|pair| pair[0].as_str().unwrap()).collect();
+        assert!(trained.contains(&"first") && trained.contains(&"second"), "{name}: {trained:?}");
+    }
+    for name in ["free_dimension", "contents"] {
+        let ran = differentiate(name).expect_code(2);
+        assert!(ran.stderr.contains("no gradient through If `b`"), "{name}: {}", ran.stderr);
+    }
+}
