@@ -51,6 +51,39 @@ def fill(model: onnx.ModelProto) -> None:
         tensor.doc_string = ""
 
 
+def inputs_of(graph: onnx.GraphProto, free: int, batch: int = 2) -> dict[str, np.ndarray]:
+    """Random inputs: floats of the normal distribution, tokens below 10, other integers 0 or 1.
+
+    A mask hides the end of its last row.
+    """
+    random = np.random.default_rng(0)
+    constants = {initializer.name for initializer in graph.initializer}
+    inputs, sizes = {}, {}
+    for port in graph.input:
+        if port.name in constants:
+            continue
+        tensor, dims = port.type.tensor_type, []
+        for axis, dim in enumerate(tensor.shape.dim):
+            size = dim.dim_value or sizes.get(dim.dim_param) or (free if axis else batch)
+            if dim.dim_param:
+                sizes[dim.dim_param] = size
+            dims.append(size)
+        kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
+        if "mask" in port.name and len(dims) == 2:
+            values = np.ones(dims)
+            values[-1, dims[-1] * 3 // 4 :] = 0
+        elif np.issubdtype(kind, np.floating):
+            values = random.standard_normal(dims)
+        else:
+            values = random.integers(0, 10 if port.name == "input_ids" else 2, dims)
+        inputs[port.name] = values.astype(kind)
+    return inputs
+
+
+def few(names: list[str]) -> str:
+    return f"{len(names)}: " + ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+
+
 def command(program: str, *words: object, limit: int) -> tuple[dict | None, str]:
     """The report of a command, or what it said instead."""
     call = [program, *map(str, words), "--json"]

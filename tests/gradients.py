@@ -38,7 +38,7 @@ import onnxruntime
 import torch
 import torch.nn.functional as F
 
-from coverage import ROOT, command, fill
+from coverage import ROOT, command, few, fill, inputs_of
 
 HEAD = "| model | loss | weights | worst | torch in float32 | seconds | note |\n|---|---|---|---|---|---|---|\n"
 TOLERANCE = 1e-4
@@ -747,35 +747,6 @@ class Oracle:
 # The comparison
 
 
-def inputs_of(graph: onnx.GraphProto, free: int) -> dict[str, np.ndarray]:
-    """Random inputs: floats of the normal distribution, tokens below 10, other integers 0 or 1.
-
-    A mask hides the end of its last row.
-    """
-    random = np.random.default_rng(0)
-    constants = {initializer.name for initializer in graph.initializer}
-    inputs, sizes = {}, {}
-    for port in graph.input:
-        if port.name in constants:
-            continue
-        tensor, dims = port.type.tensor_type, []
-        for axis, dim in enumerate(tensor.shape.dim):
-            size = dim.dim_value or sizes.get(dim.dim_param) or (free if axis else 2)
-            if dim.dim_param:
-                sizes[dim.dim_param] = size
-            dims.append(size)
-        kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
-        if "mask" in port.name and len(dims) == 2:
-            values = np.ones(dims)
-            values[-1, dims[-1] * 3 // 4 :] = 0
-        elif np.issubdtype(kind, np.floating):
-            values = random.standard_normal(dims)
-        else:
-            values = random.integers(0, 10 if port.name == "input_ids" else 2, dims)
-        inputs[port.name] = values.astype(kind)
-    return inputs
-
-
 def run(path: pathlib.Path, names: list[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -798,10 +769,6 @@ def worst(true: dict[str, np.ndarray], found: dict[str, np.ndarray]) -> tuple[fl
         errors[name] = difference / max(sizes.get(name, 0.0), floor)
     name = max(errors, key=errors.__getitem__)
     return errors[name], name
-
-
-def few(names: list[str]) -> str:
-    return f"{len(names)}: " + ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
 
 
 def compare(program: str, model: onnx.ModelProto, dense: pathlib.Path, options: argparse.Namespace) -> list[str]:
