@@ -29,7 +29,7 @@ pub enum AutodiffError {
     #[error("the loss does not fit the model: {0}")]
     Loss(String),
     /// The weights are of a type that is not trained.
-    #[error("weight `{name}` is {dtype}: training needs float weights")]
+    #[error("weight `{name}` is {dtype}: training needs float or double weights; convert the model to float")]
     DType {
         /// The weight.
         name: String,
@@ -141,7 +141,7 @@ pub fn differentiate(
         }
     }
     if gradients.is_empty() {
-        return Err(AutodiffError::NothingToTrain);
+        return Err(half_weight(&forward_graph).unwrap_or(AutodiffError::NothingToTrain));
     }
     let mut outputs = vec![seeds.loss];
     outputs.extend(gradients.iter().map(|&(_, grad)| grad));
@@ -161,6 +161,15 @@ pub fn differentiate(
         loss: seeds.loss,
         frozen: unsupported,
         targets: seeds.targets,
+    })
+}
+
+/// Why nothing is trained, for a model whose weights are of half precision.
+fn half_weight(graph: &Graph) -> Option<AutodiffError> {
+    graph.initializers().find_map(|(id, tensor)| {
+        let dtype = tensor.dtype().filter(|dtype| matches!(dtype, DType::F16 | DType::BF16))?;
+        let name = graph.value(id).name().to_owned();
+        (!tensor.dims().is_empty()).then_some(AutodiffError::DType { name, dtype })
     })
 }
 

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::objective::holds_probabilities;
-use super::structure::unfolded;
+use super::structure::{traced, unfolded};
 use super::tool::{ModelPlan, ToolError, class_axis};
 use crate::autodiff::{self, Loss, Request, Term};
 use crate::engine::{discover, load_model};
 use crate::ir::{DeclaredDim, Model, Storage, ValueId, constants_to_initializers};
 use crate::report::DifferentiateReport;
 use crate::tensor::Tensor;
-use crate::trace::{self, InputShapes};
+use crate::trace::InputShapes;
 
 /// What `differentiate` is asked to do.
 #[derive(Debug, Clone)]
@@ -56,8 +56,8 @@ pub fn differentiate(plan: &DifferentiatePlan) -> Result<DifferentiateReport, To
     let shapes = InputShapes::new(&model.graph, &plan.model.shapes)?;
     model = unfolded(model, &*engine.engine, &plan.model.runtime.load, &shapes)?;
     constants_to_initializers(&mut model.graph);
-    let traced = trace::trace(&model, &*engine.engine, &plan.model.runtime.load, &shapes)?;
-    let output = model.graph.outputs().first().and_then(|&id| traced.facts.get(id));
+    let trace = traced(&model, &*engine.engine, &plan.model.runtime.load, &shapes)?;
+    let output = model.graph.outputs().first().and_then(|&id| trace.facts.get(id));
     let rank = output.map_or(0, |seen| seen.dims.len());
     let term = match plan.loss {
         TargetLoss::SquaredError => Term::SquaredError { output: 0 },
@@ -65,7 +65,7 @@ pub fn differentiate(plan: &DifferentiatePlan) -> Result<DifferentiateReport, To
             let class_axis = class_axis(rank, plan.class_axis)?;
             let mut session = load_model(&*engine.engine, &plan.model.runtime.load, &model)?;
             let inputs: Vec<(&str, &Tensor)> =
-                traced.inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+                trace.inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
             let outputs = session.run(&inputs)?;
             let probabilities = outputs.first().is_some_and(|values| holds_probabilities(values, class_axis));
             Term::CrossEntropy {
@@ -78,7 +78,7 @@ pub fn differentiate(plan: &DifferentiatePlan) -> Result<DifferentiateReport, To
             }
         }
     };
-    let trainable = autodiff::trainable_initializers(&model.graph, &traced.facts)
+    let trainable = autodiff::trainable_initializers(&model.graph, &trace.facts)
         .into_iter()
         .filter(|id| own.contains(id) || is_weight_like(&model, *id))
         .collect();
@@ -89,7 +89,7 @@ pub fn differentiate(plan: &DifferentiatePlan) -> Result<DifferentiateReport, To
         elementary: false,
         freeze_unsupported: false,
     };
-    let mut training = autodiff::differentiate(&model, &traced.facts, &request)?;
+    let mut training = autodiff::differentiate(&model, &trace.facts, &request)?;
     if plan.batch_statistics
         && training.statistics.is_empty()
         && !crate::ops::running_statistics(&model.graph).is_empty()

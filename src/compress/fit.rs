@@ -365,8 +365,8 @@ impl Fit<'_> {
         let model = shrink(&prepared, &self.structure.trace.facts, &survivors)?;
         let shapes = crate::trace::InputShapes::new(&model.graph, &self.plan.shapes)
             .map_err(crate::trace::TraceError::Shape)?;
-        let traced = crate::trace::trace(&model, self.engine, &self.load, &shapes)?;
-        let graph = self.training_graph(&model, &traced.facts)?;
+        let trace = super::structure::traced(&model, self.engine, &self.load, &shapes)?;
+        let graph = self.training_graph(&model, &trace.facts)?;
         let first = if from.is_some() { self.settings.sparsify_steps } else { 0 };
         let options = self.options(first, false);
         let trainer = Trainer::new(&graph, &model.graph, self.engine, &self.load, options, &[], &mut Keep)?;

@@ -45,6 +45,21 @@ pub(super) fn unfolded(
     Ok(model)
 }
 
+/// What runs of the model tell, without what came out the same on all made-up inputs only.
+pub(super) fn traced(
+    model: &Model,
+    engine: &dyn Engine,
+    load: &LoadOptions,
+    shapes: &InputShapes,
+) -> Result<Trace, TraceError> {
+    let mut trace = trace(model, engine, load, shapes)?;
+    trace.vary_counts(model, engine, load, counted_axis);
+    for id in contents(&model.graph) {
+        trace.facts.distrust_integers(id);
+    }
+    Ok(trace)
+}
+
 impl Structure {
     pub(super) fn of(
         model: Model,
@@ -56,12 +71,7 @@ impl Structure {
         let model = unfolded(model, engine, load, &shapes)?;
         let mut prepared = prepare(model);
         fold_constants(&mut prepared.model, engine, load, is_better_folded);
-        let mut trace = trace(&prepared.model, engine, load, &shapes)?;
-        trace.vary_counts(&prepared.model, engine, load, counted_axis);
-        for id in contents(&prepared.model.graph) {
-            // They may have come out the same on all made-up inputs.
-            trace.facts.distrust_integers(id);
-        }
+        let trace = traced(&prepared.model, engine, load, &shapes)?;
         let mut analysis = analyze(&prepared.model, &trace.facts);
         let groups = Groups::collect(&prepared.model.graph, &mut analysis);
         Ok(Self { prepared, trace, analysis, groups })

@@ -4,7 +4,7 @@ use safe_onnx::ir::Model;
 use safe_onnx::tensor::Tensor;
 
 use super::{fixture, run_in};
-use crate::support::{engines, run};
+use crate::support::{engines, onnx_runtime, run};
 
 #[test]
 fn gradients_are_those_of_the_loss() {
@@ -108,4 +108,32 @@ fn gradients_go_through_control_flow_or_say_where_they_end() {
         let ran = differentiate(name).expect_code(2);
         assert!(ran.stderr.contains("no gradient through If `b`"), "{name}: {}", ran.stderr);
     }
+}
+
+#[test]
+fn as_many_places_may_be_found_as_the_inputs_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = format!("{}/fixtures/control/counted.onnx", env!("CARGO_MANIFEST_DIR"));
+    let words = ["differentiate", &model, "-o", "{}/g.onnx", "--loss", "mse", "--json"];
+    let report = run_in(folder.path(), &words).expect_code(0).json();
+    let names: Vec<&str> =
+        report["gradients"].as_array().unwrap().iter().map(|pair| pair[0].as_str().unwrap()).collect();
+    let place = 1 + names.iter().position(|&name| name == "first").unwrap();
+    let training = Model::read(&folder.path().join("g.onnx")).unwrap();
+    let first = training.graph.value(training.graph.find("first").unwrap()).initializer().unwrap();
+    let target = Tensor::new(vec![1, 3, 6], vec![0.5_f32; 18]).unwrap();
+    // Of 64 places, 24 are left.
+    let pixel = |index: usize| if index % 8 < 5 { -101.0 } else { (index % 23) as f32 / 11.0 - 1.0 };
+    let image = Tensor::new(vec![1, 3, 8, 8], (0..192).map(pixel).collect::<Vec<f32>>()).unwrap();
+    let evaluate = |step: f32| {
+        let mut weight = first.tensor().unwrap();
+        weight.as_mut_slice::<f32>().unwrap()[4] += step;
+        let given = [("input", &image), ("target", &target), ("first", &weight)];
+        run(&*onnx_runtime(), &training, &given).unwrap()
+    };
+    let gradient = evaluate(0.0)[place].to_f64().unwrap()[4];
+    let loss = |step| evaluate(step)[0].to_f64().unwrap()[0];
+    let expected = (loss(0.01) - loss(-0.01)) / 0.02;
+    assert!((gradient - expected).abs() < 1e-3 * expected.abs(), "{gradient}, {expected} by steps");
+    assert!(expected.abs() > 1.0, "{expected}");
 }
