@@ -11,7 +11,8 @@ A weight is a float initializer with a dimension that is no running statistic an
 stand for infinity, or a constant that the program takes for one. The table has the weights with a gradient among all
 weights, those of which the gradient is finite, and those of which it is zero everywhere. *slope* is how much the loss
 changes, from a step back along the gradient to a step forward, over what the gradient says; 1 if all is right and the
-steps are small enough. Seconds and peak memory are those of the command and of loading and running its graph, each in a
+steps are small enough; where a model picks elements by their values, such as a detector its boxes, the steps keep what
+it picked. Seconds and peak memory are those of the command and of loading and running its graph, each in a
 process of its own which may not have more than --memory. A row passes if each weight has a finite gradient of its own
 shape, or does not lead to any float output, if not all are zero, and if the slope, where there is one, is 1 up to a
 tenth. A row already in the table is kept unless --again is given.
@@ -22,10 +23,12 @@ axis and --free on the others. Needs the packages onnx and onnxruntime.
 
 import argparse
 import collections
+import functools
 import json
 import math
 import multiprocessing
 import pathlib
+import re
 import resource
 import sys
 import tempfile
@@ -38,7 +41,7 @@ import onnx.inliner
 
 from coverage import ROOT, command, few, fill, inputs_of
 
-SUMMARY = "| task | models | pass | weights with gradient / weights |\n|---|---|---|---|\n"
+SUMMARY = "| task | models | pass | refused | fail | weights with gradient / weights |\n|---|---|---|---|---|---|\n"
 HEAD = (
     "| model | task | weights with gradient / weights | finite | all zero | slope | seconds | peak MB | note |\n"
     "|---|---|---|---|---|---|---|---|---|\n"
@@ -46,9 +49,10 @@ HEAD = (
 FLOATS = {onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE}
 HALVES = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
 HUGE = 1e4
-STEPS = (1e-3, 1e-2, 1e-4)
+# The outputs that say which elements a node picked.
+CHOICES = {"NonZero": 0, "NonMaxSuppression": 0, "TopK": 1, "ArgMax": 0, "ArgMin": 0}
+STEPS = (1e-3, 1e-2, 1e-4, 1e-5)
 SLOPE = 0.1
-ERRORS = (MemoryError, RuntimeError)
 
 
 def apart(memory: int, function: Callable, *values: object) -> tuple[object, int]:
@@ -150,9 +154,22 @@ def leading_to(graph: onnx.GraphProto, output: str) -> set[str]:
     return seen
 
 
+def short(problem: str) -> str:
+    """A reason that names nodes, without all but the first of those that have the same."""
+    parts = problem.removeprefix("error: ").split("; ")
+    seen = collections.Counter(re.sub(r"`[^`]*`", "", part.removeprefix("no gradient through ")) for part in parts)
+    kept = []
+    for part in parts:
+        kind = re.sub(r"`[^`]*`", "", part.removeprefix("no gradient through "))
+        if count := seen.pop(kind, 0):
+            kept.append(part + (f" ({count} such)" if count > 1 else ""))
+    return "; ".join(kept)
+
+
 def loss_of(output: np.ndarray, task: str) -> str:
     """The loss of an output."""
-    classes = output.ndim == 2 or (task == "segmentation" and output.ndim == 4)
+    ranks = {"segmentation": 4, "classification": 2, "video": 2, "": 2}
+    classes = output.ndim == ranks.get(task)
     return "cross-entropy" if classes and output.shape[1] > 1 else "mse"
 
 
@@ -220,6 +237,43 @@ def load(path: pathlib.Path, *, optimized: bool):
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
+def chosen(node: onnx.NodeProto) -> list[str]:
+    """The outputs of a node that may say which elements it picked."""
+    if node.op_type in CHOICES and not node.domain:
+        return [node.output[CHOICES[node.op_type]]]
+    inner = [other for graph in inner_graphs(node) for other in graph.node]
+    return [name for name in node.output if name] if any(map(chosen, inner)) else []
+
+
+def held(trained: pathlib.Path, feeds: dict) -> tuple[pathlib.Path, dict] | None:
+    """The training graph with what it picks as inputs, and what it picks on these inputs."""
+    model = onnx.load(trained)
+    graph = model.graph
+    names = [name for node in graph.node for name in chosen(node)]
+    if not names:
+        return None
+    outputs = list(graph.output)
+    graph.output.extend(map(onnx.helper.make_empty_tensor_value_info, names))
+    path = trained.with_name("held.onnx")
+    onnx.save(model, path)
+    session = load(path, optimized=False)
+    names = [port.name for port in session.get_outputs() if port.name in names and port.type == "tensor(int64)"]
+    picked = dict(zip(names, session.run(names, feeds), strict=True))
+    del graph.output[:]
+    graph.output.extend(outputs)
+    graph.input.extend(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.INT64, None) for name in names)
+    for node in graph.node:
+        if node.op_type == "TopK" and node.output[0] and node.output[1] in picked:
+            axis = next((entry.i for entry in node.attribute if entry.name == "axis"), -1)
+            inputs, values = [node.input[0], node.output[1]], [node.output[0]]
+            node.CopyFrom(onnx.helper.make_node("GatherElements", inputs, values, axis=axis))
+        for at, name in enumerate(node.output):
+            if name in picked:
+                node.output[at] = f"{name}.free"
+    onnx.save(model, path)
+    return path, picked
+
+
 def slope(session, feeds: dict, report: dict, loss: float, gradients: dict, trained: pathlib.Path) -> float | str:
     """The change of the loss between two points along the gradient, over what the gradient says.
 
@@ -238,14 +292,15 @@ def slope(session, feeds: dict, report: dict, loss: float, gradients: dict, trai
         if tensor.name in wanted
     }
     options = onnxruntime.RunOptions()
-    options.add_run_config_entry("disable_synchronize_execution_providers", "0")
     options.only_execute_path_to_fetches = True
     best = math.inf
     for share in STEPS:
         step = share * abs(loss) / norm**2
         ends = []
         for sign in (-1, 1):
-            moved = {name: (weights[name] + sign * step * gradients[name]).astype(weights[name].dtype) for name in wanted}
+            moved = {
+                name: weights[name] + (sign * step * gradients[name]).astype(weights[name].dtype) for name in wanted
+            }
             ends.append(float(session.run([report["loss"]], feeds | moved, options)[0]))
         found = (ends[1] - ends[0]) / (2 * step * norm**2)
         best = min(best, found, key=lambda value: abs(value - 1) if math.isfinite(value) else math.inf)
@@ -277,7 +332,8 @@ def measured(folder: pathlib.Path, number: int, report: dict) -> dict:
         session, feeds, (loss, *values) = once(optimized=False)
     seconds = time.monotonic() - start
     gradients = dict(zip(names, values, strict=True))
-    dims = {tensor.name: tuple(tensor.dims) for tensor in onnx.load(trained, load_external_data=False).graph.initializer}
+    graph = onnx.load(trained, load_external_data=False).graph
+    dims = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     result = {
         "loss": float(loss),
         "endless": {name for name, value in gradients.items() if not np.isfinite(value).all()},
@@ -290,8 +346,12 @@ def measured(folder: pathlib.Path, number: int, report: dict) -> dict:
     }
     if math.isfinite(result["loss"]) and not result["endless"] and not result["misshapen"]:
         try:
+            fixed = held(trained, feeds)
+            if fixed is not None:
+                notes.append(f"slope with {len(fixed[1])} choices held")
+                session, feeds = load(fixed[0], optimized=False), feeds | fixed[1]
             result["slope"] = slope(session, feeds, report, result["loss"], gradients, trained)
-        except Exception as error:  # Such as a number of boxes that is another one after the step.
+        except Exception as error:  # Whatever ONNX Runtime raises.
             notes.append(f"no slope: {str(error).splitlines()[0][:160]}")
     return result | {"notes": notes}
 
@@ -302,7 +362,7 @@ def columns(source: pathlib.Path, folder: pathlib.Path, known: dict, options: ar
     weights, outputs = facts["weights"], facts["outputs"]
     notes, slopes, seconds, peaks = [], [], [0.0, 0.0], [0, 0]
     got, zero, endless, faults, used = set(), set(), set(), [], []
-    loss_names = []
+    loss_names, refused = [], {}
     for number, output in enumerate(outputs):
         if number and not (output["leads"] - got):
             continue
@@ -311,13 +371,14 @@ def columns(source: pathlib.Path, folder: pathlib.Path, known: dict, options: ar
             continue
         trained = folder / f"training{number}.onnx"
         words = ["-o", trained, "--loss", output["loss"], *facts["shapes"]]
+        words = [options.program, "differentiate", folder / f"dense{number}.onnx", *words]
         start = time.monotonic()
-        called = apart(options.memory, lambda: command(options.program, "differentiate", folder / f"dense{number}.onnx", *words, limit=options.limit))
-        (report, problem), peak = called
+        (report, problem), peak = apart(options.memory, functools.partial(command, limit=options.limit), *words)
         seconds[0] += time.monotonic() - start
         peaks[0] = max(peaks[0], peak)
         if report is None:
-            faults.append(f"{output['name']}: {problem}" if number else problem)
+            kind = re.sub(r" `[^`]*`| \(\d+ such\)", "", short(problem))
+            refused.setdefault(kind, (output["name"], short(problem)))
             continue
         try:
             run, _ = apart(options.memory, measured, folder, number, report)
@@ -335,7 +396,7 @@ def columns(source: pathlib.Path, folder: pathlib.Path, known: dict, options: ar
         zero = (zero & run["zero"]) | (run["zero"] - got) | (zero - run["weights"])
         got |= run["weights"]
         endless |= run["endless"]
-        notes += run["notes"]
+        notes += [note for note in run["notes"] if note not in notes]
         if run["slope"] != "":
             slopes.append(run["slope"])
         if not math.isfinite(run["loss"]):
@@ -345,32 +406,37 @@ def columns(source: pathlib.Path, folder: pathlib.Path, known: dict, options: ar
     total = weights.keys() | got
     leads = set().union(*(output["leads"] for output in outputs)) if outputs else set()
     missing = total - got
-    if used:
+    if used and not refused:
         aside, halves = missing - leads, {name for name in missing & leads if weights[name]}
         if aside:
             notes.append(f"leads to no float output: {few(sorted(aside))}")
         if halves:
-            faults.append(f"{weights[min(halves)]} is not trained: {few(sorted(halves))}")
+            notes.append(f"{weights[min(halves)]} is not trained: {few(sorted(halves))}")
         if stopped := missing - aside - halves:
             kinds = sorted({kind for name in stopped for kind in facts["readers"][name]})
             faults.append(f"no gradient for {few(sorted(stopped))}, read by {', '.join(kinds)}")
-        if endless:
-            faults.append(f"not finite: {few(sorted(endless))}")
-        if zero:
-            notes.append(f"zero: {few(sorted(zero))}")
-        if got and zero >= got:
-            faults.append("all gradients are zero")
+    if endless:
+        faults.append(f"not finite: {few(sorted(endless))}")
+    if zero:
+        notes.append(f"zero: {few(sorted(zero))}")
+    if got and zero >= got:
+        faults.append("all gradients are zero")
     worst = max(slopes, key=lambda value: abs(value - 1) if math.isfinite(value) else math.inf, default="")
     if worst != "" and not abs(worst - 1) <= SLOPE:
         faults.append("the loss does not follow the gradient")
     if len(used) > 1:
         notes.insert(0, f"{len(used)} losses: {', '.join(used)}")
-    verdict = ("FAILS: " if faults else "passes") + "; ".join(faults)
+    # The reasons of a second output are said if it is the only one to have them.
+    first = outputs[0]["name"] if outputs else ""
+    reasons = [reason if name == first else f"{name}: {reason}" for name, reason in refused.values()]
+    verdict = "FAILS: " if faults else "REFUSED: " if refused else "passes"
+    verdict += "; ".join(faults + reasons)
     note = "; ".join([verdict, *dict.fromkeys(loss_names), *notes])
     finite = str(len(got - endless)) if used else ""
     slope_text = f"{worst:.4f}" if worst != "" else ""
     times = f"{seconds[0]:.1f} + {seconds[1]:.1f}"
-    return [f"{len(got)} / {len(total)}", finite, str(len(zero)) if used else "", slope_text, times, f"{peaks[0]} + {peaks[1]}", note]
+    zeros = str(len(zero)) if used else ""
+    return [f"{len(got)} / {len(total)}", finite, zeros, slope_text, times, f"{peaks[0]} + {peaks[1]}", note]
 
 
 def row(source: pathlib.Path, known: dict, options: argparse.Namespace) -> str:
@@ -403,10 +469,10 @@ def summary(rows: dict[str, str]) -> str:
         tasks[cells[2]].append(cells)
     lines = []
     for task, models in sorted(tasks.items()):
-        passed = sum(cells[9].startswith("passes") for cells in models)
+        verdicts = [sum(cells[9].startswith(word) for cells in models) for word in ("passes", "REFUSED", "FAILS")]
         counts = [tuple(map(int, cells[3].split("/"))) for cells in models if cells[3]]
         got, total = map(sum, zip(*counts, strict=True)) if counts else (0, 0)
-        lines.append(f"| {task} | {len(models)} | {passed} | {got} / {total} |")
+        lines.append(f"| {task} | {len(models)} | {' | '.join(map(str, verdicts))} | {got} / {total} |")
     return SUMMARY + "\n".join(lines) + "\n\n"
 
 
