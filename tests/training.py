@@ -12,10 +12,11 @@ stand for infinity, or a constant that the program takes for one. The table has 
 weights, those of which the gradient is finite, and those of which it is zero everywhere. *slope* is how much the loss
 changes, from a step back along the gradient to a step forward, over what the gradient says; 1 if all is right and the
 steps are small enough; where a model picks elements by their values, such as a detector its boxes, the steps keep what
-it picked. Seconds and peak memory are those of the command and of loading and running its graph, each in a
-process of its own which may not have more than --memory. A row passes if each weight has a finite gradient of its own
-shape, or does not lead to any float output, if not all are zero, and if the slope, where there is one, is 1 up to a
-tenth. A row already in the table is kept unless --again is given.
+it picked. Weights with a gradient of zero are moved too, by a hundredth of their size; then the loss stays, as long as
+comparisons come out the same. Seconds and peak memory are those of the command and of loading and running its graph,
+each in a process of its own which may not have more than --memory. A row passes if each weight has a finite gradient of its own
+shape, or does not lead to any float output, if not all are zero, if the slope, where there is one, is 1 up to a tenth,
+and if the loss stays where it must. A row already in the table is kept unless --again is given.
 
 A folder's MANIFEST.json may name the task and the inputs of its models; else free dimensions are --batch on the first
 axis and --free on the others. Needs the packages onnx and onnxruntime.
@@ -53,6 +54,10 @@ HUGE = 1e4
 CHOICES = {"NonZero": 0, "NonMaxSuppression": 0, "TopK": 1, "ArgMax": 0, "ArgMin": 0}
 STEPS = (1e-3, 1e-2, 1e-4, 1e-5)
 SLOPE = 0.1
+COMPARISONS = dict.fromkeys(["Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual"], 0)
+# How far weights of zero gradient are moved, and what that may change.
+NUDGE = 1e-2
+ROUNDING = 1e-6
 
 
 def apart(memory: int, function: Callable, *values: object) -> tuple[object, int]:
@@ -237,19 +242,20 @@ def load(path: pathlib.Path, *, optimized: bool):
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def chosen(node: onnx.NodeProto) -> list[str]:
+def chosen(node: onnx.NodeProto, choices: dict[str, int]) -> list[str]:
     """The outputs of a node that may say which elements it picked."""
-    if node.op_type in CHOICES and not node.domain:
-        return [node.output[CHOICES[node.op_type]]]
+    if node.op_type in choices and not node.domain:
+        return [node.output[choices[node.op_type]]]
     inner = [other for graph in inner_graphs(node) for other in graph.node]
-    return [name for name in node.output if name] if any(map(chosen, inner)) else []
+    return [name for name in node.output if name] if any(chosen(other, choices) for other in inner) else []
 
 
-def held(trained: pathlib.Path, feeds: dict) -> tuple[pathlib.Path, dict] | None:
-    """The training graph with what it picks as inputs, and what it picks on these inputs."""
+def held(trained: pathlib.Path, feeds: dict, loss: str, choices: dict[str, int]) -> tuple[pathlib.Path, dict] | None:
+    """The training graph with what it picks for the loss as inputs, and what it picks on these inputs."""
     model = onnx.load(trained)
     graph = model.graph
-    names = [name for node in graph.node for name in chosen(node)]
+    needed = leading_to(graph, loss)
+    names = [name for node in graph.node for name in chosen(node, choices) if name in needed]
     if not names:
         return None
     outputs = list(graph.output)
@@ -257,11 +263,13 @@ def held(trained: pathlib.Path, feeds: dict) -> tuple[pathlib.Path, dict] | None
     path = trained.with_name("held.onnx")
     onnx.save(model, path)
     session = load(path, optimized=False)
-    names = [port.name for port in session.get_outputs() if port.name in names and port.type == "tensor(int64)"]
+    kinds = {"tensor(int64)": onnx.TensorProto.INT64, "tensor(bool)": onnx.TensorProto.BOOL}
+    types = {port.name: kinds.get(port.type) for port in session.get_outputs()}
+    names = [name for name in names if types[name]]
     picked = dict(zip(names, session.run(names, feeds), strict=True))
     del graph.output[:]
     graph.output.extend(outputs)
-    graph.input.extend(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.INT64, None) for name in names)
+    graph.input.extend(onnx.helper.make_tensor_value_info(name, types[name], None) for name in names)
     for node in graph.node:
         if node.op_type == "TopK" and node.output[0] and node.output[1] in picked:
             axis = next((entry.i for entry in node.attribute if entry.name == "axis"), -1)
@@ -274,39 +282,56 @@ def held(trained: pathlib.Path, feeds: dict) -> tuple[pathlib.Path, dict] | None
     return path, picked
 
 
-def slope(session, feeds: dict, report: dict, loss: float, gradients: dict, trained: pathlib.Path) -> float | str:
-    """The change of the loss between two points along the gradient, over what the gradient says.
+class Moved:
+    """The loss of a training graph after its weights have moved."""
 
-    Of several lengths of the step, the one whose result is nearest to 1 counts: a long one meets the bends of the loss,
-    and a short one its rounding.
-    """
-    import onnxruntime
+    def __init__(self, session, feeds: dict, report: dict, trained: pathlib.Path):
+        import onnxruntime
 
-    norm = math.sqrt(sum(float(np.square(value, dtype=np.float64).sum()) for value in gradients.values()))
-    if norm == 0 or loss == 0:
-        return ""
-    wanted = dict(report["gradients"])
-    weights = {
-        tensor.name: onnx.numpy_helper.to_array(tensor, str(trained.parent))
-        for tensor in onnx.load(trained).graph.initializer
-        if tensor.name in wanted
-    }
-    options = onnxruntime.RunOptions()
-    options.only_execute_path_to_fetches = True
-    best = math.inf
-    for share in STEPS:
-        step = share * abs(loss) / norm**2
-        ends = []
-        for sign in (-1, 1):
-            moved = {
-                name: weights[name] + (sign * step * gradients[name]).astype(weights[name].dtype) for name in wanted
-            }
-            ends.append(float(session.run([report["loss"]], feeds | moved, options)[0]))
-        found = (ends[1] - ends[0]) / (2 * step * norm**2)
-        best = min(best, found, key=lambda value: abs(value - 1) if math.isfinite(value) else math.inf)
-        if abs(best - 1) < SLOPE / 10:
-            break
-    return best
+        self.session, self.feeds, self.loss = session, feeds, report["loss"]
+        self.options = onnxruntime.RunOptions()
+        self.options.only_execute_path_to_fetches = True
+        wanted = dict(report["gradients"])
+        self.weights = {
+            tensor.name: onnx.numpy_helper.to_array(tensor, str(trained.parent))
+            for tensor in onnx.load(trained).graph.initializer
+            if tensor.name in wanted
+        }
+
+    def __call__(self, step: float, moves: dict) -> float:
+        moved = {
+            name: self.weights[name] + (step * move).astype(self.weights[name].dtype) for name, move in moves.items()
+        }
+        return float(self.session.run([self.loss], self.feeds | moved, self.options)[0])
+
+    def slope(self, loss: float, gradients: dict) -> float | str:
+        """The change of the loss between two points along the gradient, over what the gradient says.
+
+        Of several lengths of the step, the one whose result is nearest to 1 counts: a long one meets the bends of the
+        loss, and a short one its rounding.
+        """
+        norm = math.sqrt(sum(float(np.square(value, dtype=np.float64).sum()) for value in gradients.values()))
+        if norm == 0 or loss == 0:
+            return ""
+        best = math.inf
+        for share in STEPS:
+            step = share * abs(loss) / norm**2
+            found = (self(step, gradients) - self(-step, gradients)) / (2 * step * norm**2)
+            best = min(best, found, key=lambda value: abs(value - 1) if math.isfinite(value) else math.inf)
+            if abs(best - 1) < SLOPE / 10:
+                break
+        return best
+
+    def feels(self, names: set[str]) -> bool:
+        """Whether weights that are moved a little, each by another number, change the loss."""
+        random = np.random.default_rng(2)
+        moves = {}
+        for name in sorted(names):
+            weight = self.weights[name]
+            size = float(np.abs(weight).mean()) or 1.0
+            moves[name] = size * random.standard_normal(weight.shape)
+        before, after = self(0.0, moves), self(NUDGE, moves)
+        return abs(after - before) > ROUNDING * abs(before)
 
 
 def measured(folder: pathlib.Path, number: int, report: dict) -> dict:
@@ -342,15 +367,23 @@ def measured(folder: pathlib.Path, number: int, report: dict) -> dict:
         "weights": set(names),
         "seconds": seconds,
         "slope": "",
+        "felt": False,
         "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }
     if math.isfinite(result["loss"]) and not result["endless"] and not result["misshapen"]:
         try:
-            fixed = held(trained, feeds)
+            fixed = held(trained, feeds, report["loss"], CHOICES)
             if fixed is not None:
                 notes.append(f"slope with {len(fixed[1])} choices held")
                 session, feeds = load(fixed[0], optimized=False), feeds | fixed[1]
-            result["slope"] = slope(session, feeds, report, result["loss"], gradients, trained)
+            moved = Moved(session, feeds, report, trained)
+            result["slope"] = moved.slope(result["loss"], gradients)
+            result["felt"] = bool(result["zero"]) and moved.feels(result["zero"])
+            if result["felt"] and (fixed := held(trained, feeds, report["loss"], CHOICES | COMPARISONS)) is not None:
+                session = load(fixed[0], optimized=False)
+                result["felt"] = Moved(session, feeds | fixed[1], report, trained).feels(result["zero"])
+                if not result["felt"]:
+                    notes.append("of those with zero gradient, some are compared only")
         except Exception as error:  # Whatever ONNX Runtime raises.
             notes.append(f"no slope: {str(error).splitlines()[0][:160]}")
     return result | {"notes": notes}
@@ -401,6 +434,8 @@ def columns(source: pathlib.Path, folder: pathlib.Path, known: dict, options: ar
             slopes.append(run["slope"])
         if not math.isfinite(run["loss"]):
             faults.append(f"the loss is {run['loss']}")
+        if run["felt"]:
+            faults.append(f"the loss of {output['name']} changes with weights whose gradient is zero")
         if run["misshapen"]:
             faults.append(f"another shape than the weight: {few(sorted(run['misshapen']))}")
     total = weights.keys() | got
