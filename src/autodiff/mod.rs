@@ -149,6 +149,9 @@ pub fn differentiate(
     declare_outputs(&mut model.graph, &facts, seeds.loss, &gradients);
     model.graph.set_outputs(outputs);
     ops::spell_out_batch_normalization(&mut model.graph, &facts, opset, request.elementary);
+    if !request.elementary {
+        ops::convolve_images_together(&mut model.graph, &facts, opset);
+    }
     drop_unused(&mut model.graph);
     let violations = model.graph.check();
     if !violations.is_empty() {

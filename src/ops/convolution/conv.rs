@@ -17,7 +17,7 @@ pub(super) static CONV: &dyn Operator = &Conv(
 
 pub(in crate::ops) static OPERATORS: &[&dyn Operator] = &[CONV];
 
-fn form(node: &NodeView<'_>) -> Result<Form, Unsupported> {
+pub(super) fn form(node: &NodeView<'_>) -> Result<Form, Unsupported> {
     let (x, w, y) = (node.x(0)?, node.x(1)?, node.y(0)?);
     if w.rank() < 3 || w.rank() != x.rank() || y.rank() != x.rank() {
         return Err(Unsupported(format!(

@@ -8,6 +8,7 @@ pub(super) mod conv;
 pub(super) mod conv_transpose;
 mod dense_gradient;
 pub(super) mod fused;
+pub(super) mod together;
 mod weight_gradient;
 
 use super::window::Slide;
@@ -106,9 +107,13 @@ impl Geometry {
     }
 
     pub(super) fn emit(&self, tape: &mut Tape<'_>, op_type: &str, x: ValueId, w: ValueId) -> ValueId {
+        self.emit_with(tape, op_type, &[x, w])
+    }
+
+    fn emit_with(&self, tape: &mut Tape<'_>, op_type: &str, inputs: &[ValueId]) -> ValueId {
         let ints = |values: &[usize]| values.iter().map(|&value| value as i64).collect::<Vec<_>>();
         let pads = [ints(&self.before), ints(&self.behind)].concat();
-        let mut spec = NodeSpec::new(op_type, &[x, w])
+        let mut spec = NodeSpec::new(op_type, inputs)
             .attribute("strides", ints(&self.strides))
             .attribute("dilations", ints(&self.dilations))
             .attribute("pads", pads)
