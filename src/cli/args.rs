@@ -7,6 +7,7 @@ use regex::Regex;
 use safe_onnx::compress::Target;
 use safe_onnx::data::Augment;
 
+use super::training_args::TrainingArgs;
 use super::values::{self, DeviceChoice};
 
 /// ONNX pruning compiler: reads a trained model, moves its weights with SAFE until whole channels, heads and hidden
@@ -174,75 +175,6 @@ pub(super) struct LimitArgs {
     /// What leaves an attention: heads, some width of every head, or both
     #[arg(long, value_enum, default_value_t = HeadsArg::Auto)]
     pub(super) heads: HeadsArg,
-}
-
-/// Settings of training; what is left out is chosen from the model and the data.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Training (left out: chosen from model and data)")]
-pub(super) struct TrainingArgs {
-    /// Passes over the data; 0 cuts without training
-    #[arg(long, value_name = "N")]
-    pub(super) epochs: Option<usize>,
-    /// Samples in a step
-    #[arg(long, value_name = "N", value_parser = values::positive)]
-    pub(super) batch: Option<usize>,
-    /// The base optimiser
-    #[arg(long, value_enum)]
-    pub(super) optimizer: Option<OptimizerArg>,
-    /// Peak learning rate
-    #[arg(long, value_name = "X", value_parser = values::above_zero)]
-    pub(super) lr: Option<f64>,
-    /// Momentum of stochastic gradient descent, from 0 to below 1
-    #[arg(long, value_name = "X", value_parser = values::below_one)]
-    pub(super) momentum: Option<f64>,
-    /// Weight decay
-    #[arg(long, value_name = "X", value_parser = values::not_negative)]
-    pub(super) weight_decay: Option<f64>,
-    /// What batch normalisation does while the model is trained
-    #[arg(long, value_enum, default_value_t = TrainedBatchNormArg::Auto)]
-    pub(super) batch_norm: TrainedBatchNormArg,
-    /// Radius of the ascent; 0 turns it off
-    #[arg(long, value_name = "X", value_parser = values::not_negative)]
-    pub(super) rho: Option<f64>,
-    /// Penalty on the distance to the sparse weights
-    #[arg(long, value_name = "X", value_parser = values::not_negative)]
-    pub(super) lambda: Option<f64>,
-    /// Steps between dual updates
-    #[arg(long, value_name = "K", value_parser = values::positive)]
-    pub(super) dual_interval: Option<usize>,
-    /// Trains only initializers whose name matches this regular expression; may be given several times
-    #[arg(long, value_name = "REGEX")]
-    pub(super) train_only: Vec<Regex>,
-    /// Does not train initializers whose name matches this regular expression; may be given several times
-    #[arg(long, value_name = "REGEX")]
-    pub(super) freeze: Vec<Regex>,
-    /// Batches whose gradients are averaged for a step
-    #[arg(long, value_name = "N", value_parser = values::positive)]
-    pub(super) accumulate: Option<usize>,
-    /// Upper bound of the norm of the descent direction over all weights
-    #[arg(long, value_name = "X", value_parser = values::above_zero)]
-    pub(super) clip_norm: Option<f64>,
-    /// Decay of a running average of the weights, from 0 to below 1, which is then the result
-    #[arg(long, value_name = "X", value_parser = values::below_one)]
-    pub(super) average_decay: Option<f64>,
-    /// How the learning rate falls from its peak
-    #[arg(long, value_enum, default_value_t = LrScheduleArg::Cosine)]
-    pub(super) lr_schedule: LrScheduleArg,
-    /// Steps in which the learning rate rises to its peak
-    #[arg(long, value_name = "N")]
-    pub(super) warmup: Option<usize>,
-    /// Steps between evaluations on the validation data, besides those after each epoch
-    #[arg(long, value_name = "N", value_parser = values::positive)]
-    pub(super) evaluate_every: Option<usize>,
-    /// Ends training when so many evaluations in turn were no better than the best before
-    #[arg(long, value_name = "N", value_parser = values::positive)]
-    pub(super) patience: Option<usize>,
-    /// Takes the weights of the best evaluation for the result, not the last ones
-    #[arg(long)]
-    pub(super) keep_best: bool,
-    /// Seed of everything random
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(super) seed: u64,
 }
 
 /// How stored pixels become inputs.
@@ -444,35 +376,6 @@ pub(super) enum HeadsArg {
     Whole,
     /// The same part of every head
     Width,
-}
-
-/// How the learning rate falls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum LrScheduleArg {
-    /// As half a cosine, to 0
-    Cosine,
-    /// To a tenth after half of the steps, and to a tenth of that after three quarters
-    Step,
-    /// Not at all
-    Constant,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(super) enum OptimizerArg {
-    /// Stochastic gradient descent with momentum
-    Sgd,
-    /// Adam
-    Adam,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(super) enum TrainedBatchNormArg {
-    /// As train; a convolutional classifier from which it was folded away gets it back, and it is folded in at the end
-    Auto,
-    /// Statistics of the batch; the running ones follow
-    Train,
-    /// Running statistics, which stay as they are
-    Frozen,
 }
 
 /// A part of a loss.

@@ -14,6 +14,7 @@ mod progress;
 mod stop;
 #[cfg(test)]
 mod tests;
+mod training_args;
 mod values;
 
 use std::process::ExitCode;

@@ -4,16 +4,15 @@ use std::fs;
 use std::path::Path;
 
 use safe_onnx::compress::{
-    ApplyPlan, BatchNorm, DifferentiatePlan, EvalPlan, Heads, Limits, LossChoice, LossPart, LossPlan, Method,
-    ModelPlan, Optimizer, Plan, RateSchedule, Runtime, TargetLoss, Training, VerifyPlan,
+    ApplyPlan, DifferentiatePlan, EvalPlan, Heads, Limits, LossChoice, LossPart, LossPlan, Method, ModelPlan,
+    Plan, Runtime, TargetLoss, VerifyPlan,
 };
 use safe_onnx::data::DataOptions;
 use safe_onnx::engine::{Choice, Device, Discovery, LoadOptions};
 
 use super::args::{
     ApplyArgs, BatchNormArg, CompressArgs, DifferentiateArgs, EngineArg, EngineArgs, EvalArgs, EvalLossArg,
-    HeadsArg, InspectArgs, LimitArgs, LossArg, LrScheduleArg, MethodArg, OptimizerArg, PixelArgs,
-    TargetLossArg, TrainedBatchNormArg, TrainingArgs, VerifyArgs,
+    HeadsArg, InspectArgs, LimitArgs, LossArg, MethodArg, PixelArgs, TargetLossArg, VerifyArgs,
 };
 use super::failure::Failure;
 use super::values::DeviceChoice;
@@ -58,7 +57,7 @@ pub(super) fn compress(args: &CompressArgs) -> Result<Plan, Failure> {
             MethodArg::Safe => Method::Safe,
             MethodArg::Magnitude => Method::Magnitude,
         },
-        training: training(&args.training),
+        training: args.training.plan(),
         loss: loss(args)?,
         limits: limits(&args.limits),
         seed: args.training.seed,
@@ -126,42 +125,6 @@ fn loss(args: &CompressArgs) -> Result<LossPlan, Failure> {
         return wrong("it has no classes", "leave --label-smoothing and --class-weights out");
     }
     Ok(LossPlan { parts, label_smoothing: args.label_smoothing, class_weights: args.class_weights.clone() })
-}
-
-fn training(args: &TrainingArgs) -> Training {
-    Training {
-        epochs: args.epochs,
-        batch: args.batch,
-        optimizer: args.optimizer.map(|optimizer| match optimizer {
-            OptimizerArg::Sgd => Optimizer::Sgd,
-            OptimizerArg::Adam => Optimizer::Adam,
-        }),
-        learning_rate: args.lr,
-        momentum: args.momentum,
-        weight_decay: args.weight_decay,
-        batch_norm: match args.batch_norm {
-            TrainedBatchNormArg::Auto => BatchNorm::Auto,
-            TrainedBatchNormArg::Train => BatchNorm::Train,
-            TrainedBatchNormArg::Frozen => BatchNorm::Frozen,
-        },
-        radius: args.rho,
-        penalty: args.lambda,
-        dual_interval: args.dual_interval,
-        train_only: args.train_only.clone(),
-        freeze: args.freeze.clone(),
-        accumulate: args.accumulate,
-        clip_norm: args.clip_norm,
-        average_decay: args.average_decay,
-        schedule: match args.lr_schedule {
-            LrScheduleArg::Cosine => RateSchedule::Cosine,
-            LrScheduleArg::Step => RateSchedule::Step,
-            LrScheduleArg::Constant => RateSchedule::Constant,
-        },
-        warmup: args.warmup,
-        evaluate_every: args.evaluate_every,
-        patience: args.patience,
-        keep_best: args.keep_best,
-    }
 }
 
 pub(super) fn differentiate(args: &DifferentiateArgs) -> Result<DifferentiatePlan, Failure> {
