@@ -7,7 +7,7 @@ use regex::Regex;
 use safe_onnx::compress::Target;
 use safe_onnx::data::Augment;
 
-use super::training_args::TrainingArgs;
+use super::training_args::{CheckpointArgs, TrainingArgs};
 use super::values::{self, DeviceChoice};
 
 /// ONNX pruning compiler: reads a trained model, moves its weights with SAFE until whole channels, heads and hidden
@@ -39,6 +39,7 @@ Examples:
   safe-onnx compress model.onnx -o small.onnx --data train.npz --val test.npz --target macs=0.5
   safe-onnx compress model.onnx -o small.onnx --data images/ --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 \\
       --augment flip,crop --target params=0.3 --epochs 20
+  safe-onnx compress model.onnx -o small.onnx --data train.npz --checkpoint standing/ --checkpoint-every 5 --resume
   safe-onnx compress model.onnx -o small.onnx --method magnitude --epochs 0 --emit-masked masked.onnx")]
 #[allow(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub(super) struct CompressArgs {
@@ -104,6 +105,8 @@ pub(super) struct CompressArgs {
     pub(super) limits: LimitArgs,
     #[command(flatten)]
     pub(super) training: TrainingArgs,
+    #[command(flatten)]
+    pub(super) checkpoint: CheckpointArgs,
     #[command(flatten)]
     pub(super) engine: EngineArgs,
     #[command(flatten)]

@@ -15,8 +15,8 @@ use thiserror::Error as ThisError;
 #[derive(Debug, ThisError)]
 pub(super) enum Failure {
     /// The user stopped it.
-    #[error("stopped; nothing was written")]
-    Stopped,
+    #[error("{0}")]
+    Stopped(String),
     /// Options that do not fit each other or the file system.
     #[error("{problem}")]
     Usage { problem: String, hint: &'static str },
@@ -40,7 +40,7 @@ pub(super) enum Failure {
 impl From<CompressError> for Failure {
     fn from(error: CompressError) -> Self {
         match error {
-            CompressError::Stopped => Self::Stopped,
+            CompressError::Stopped | CompressError::Paused { .. } => Self::Stopped(error.to_string()),
             other => Self::Compress(other),
         }
     }
@@ -157,7 +157,16 @@ fn hint_of(error: &(dyn Error + 'static)) -> Option<&'static str> {
 /// Transparent errors have no cause of their own, so that these are looked into by name.
 fn hint_of_run(error: &CompressError) -> Option<&'static str> {
     match error {
-        CompressError::Stopped => None,
+        CompressError::Stopped | CompressError::Paused { .. } => None,
+        CompressError::OtherCheckpoints { .. } => Some(
+            "--resume goes on with that run; else name another folder, or give --force to remove its checkpoints",
+        ),
+        CompressError::OtherRun { .. } => {
+            Some("give the same model, data, settings, engine and threads, or begin anew without --resume")
+        }
+        CompressError::DamagedCheckpoint { .. } => {
+            Some("begin anew: leave --resume out, and name another folder or give --force")
+        }
         CompressError::Ir(error) => hint_of(error),
         CompressError::Engine(error) | CompressError::Train(TrainError::Engine(error)) => hint_of(error),
         CompressError::Trace(error) => hint_of(error),

@@ -37,8 +37,8 @@ pub(crate) fn run() -> ExitCode {
     match commands::run(args::Cli::parse().command) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Missed) => ExitCode::from(1),
-        Err(Failure::Stopped) => {
-            output::message(&Failure::Stopped.to_string());
+        Err(Failure::Stopped(text)) => {
+            output::message(&text);
             ExitCode::from(130)
         }
         Err(failure) => {

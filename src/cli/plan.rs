@@ -66,6 +66,7 @@ pub(super) fn compress(args: &CompressArgs) -> Result<Plan, Failure> {
         shapes: args.shapes.shape.clone(),
         emit_masked: args.emit_masked.clone(),
         plan_out: args.plan_out.clone(),
+        checkpoint: args.checkpoint.plan(),
         verify: !args.no_verify,
         force: args.force,
     })

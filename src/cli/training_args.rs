@@ -1,8 +1,10 @@
 //! Settings of training that can be typed.
 
+use std::path::PathBuf;
+
 use clap::{Args, ValueEnum};
 use regex::Regex;
-use safe_onnx::compress::{BatchNorm, Optimizer, RateSchedule, Training};
+use safe_onnx::compress::{BatchNorm, CheckpointPlan, Optimizer, RateSchedule, Training};
 
 use super::values;
 
@@ -73,6 +75,31 @@ pub(super) struct TrainingArgs {
     /// Seed of everything random
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(super) seed: u64,
+}
+
+/// Where a run that was cut off goes on.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Checkpoints")]
+pub(super) struct CheckpointArgs {
+    /// Folder for checkpoints; the last two are kept, and Ctrl-C writes one more
+    #[arg(long, value_name = "DIR")]
+    checkpoint: Option<PathBuf>,
+    /// Minutes between checkpoints; 0 writes one after each step
+    #[arg(long, value_name = "MINUTES", default_value_t = 10.0, requires = "checkpoint",
+          value_parser = values::not_negative)]
+    checkpoint_every: f64,
+    /// Goes on from the last whole checkpoint of the folder, with the same end as if nothing had happened; where there
+    /// is none yet, training starts anew
+    #[arg(long, requires = "checkpoint")]
+    resume: bool,
+}
+
+impl CheckpointArgs {
+    /// The settings as a part of a plan.
+    pub(super) fn plan(&self) -> Option<CheckpointPlan> {
+        let folder = self.checkpoint.clone()?;
+        Some(CheckpointPlan { folder, minutes: self.checkpoint_every, resume: self.resume })
+    }
 }
 
 impl TrainingArgs {

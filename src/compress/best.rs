@@ -1,5 +1,6 @@
 //! The best evaluation on the validation data, and when to give up waiting for a better one.
 
+use super::course::SavedBest;
 use super::{CompressError, Training};
 use crate::ir::Model;
 
@@ -47,6 +48,22 @@ impl Best {
             self.since += 1;
         }
         Ok(self.patience.is_none_or(|patience| self.since < patience))
+    }
+
+    /// The model of the best evaluation, if it is kept.
+    pub(super) fn model(&self) -> Option<&Model> {
+        self.model.as_ref()
+    }
+
+    /// What of it a checkpoint holds in text, beside the initializers `kept` of its model.
+    pub(super) fn saved(&self, kept: Vec<String>) -> SavedBest {
+        SavedBest { figure: self.figure, step: self.step, since: self.since, kept }
+    }
+
+    /// Takes up what a checkpoint holds.
+    pub(super) fn restore(&mut self, saved: &SavedBest, model: Option<Model>) {
+        (self.figure, self.step, self.since) = (saved.figure, saved.step, saved.since);
+        self.model = model;
     }
 
     /// What ended training, if it ended early after `step` steps.

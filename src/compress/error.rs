@@ -1,5 +1,7 @@
 //! Why a run ended without a result.
 
+use std::path::PathBuf;
+
 use thiserror::Error;
 
 use crate::autodiff::AutodiffError;
@@ -18,6 +20,40 @@ pub enum CompressError {
     /// The user stopped it.
     #[error("stopped; nothing was written")]
     Stopped,
+    /// The user stopped it, and it can go on.
+    #[error("stopped after {step} steps; --resume goes on from the checkpoint in {}", .folder.display())]
+    Paused {
+        /// The folder of checkpoints.
+        folder: PathBuf,
+        /// Steps done.
+        step: usize,
+    },
+    /// The folder for checkpoints holds those of another run.
+    #[error("{} is a checkpoint of an earlier run", .path.display())]
+    OtherCheckpoints {
+        /// The last one.
+        path: PathBuf,
+    },
+    /// A checkpoint was made with other settings or things.
+    #[error("{} belongs to another run: {what} was {before}, and is {now} now", .path.display())]
+    OtherRun {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What differs.
+        what: String,
+        /// What it was.
+        before: String,
+        /// What it is.
+        now: String,
+    },
+    /// No checkpoint is whole.
+    #[error("{} is damaged: {problem}; there is no other one", .path.display())]
+    DamagedCheckpoint {
+        /// The last one.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// A model file could not be read or written.
     #[error(transparent)]
     Ir(#[from] IrError),

@@ -5,6 +5,8 @@ use std::time::Instant;
 
 use super::best::Best;
 use super::budget::{Budget, Selection};
+use super::checkpoint::{Checkpoint, Checkpoints};
+use super::course::{ByBudget, Course, Phase, Pruning, Record, Written};
 use super::objective::Objective;
 use super::samples::Samples;
 use super::settings::Settings;
@@ -54,138 +56,183 @@ pub(super) struct Fitted {
     pub(super) notes: Vec<String>,
 }
 
-/// One phase: a model, its trainer.
-struct Phase {
-    model: Model,
-    trainer: Trainer,
-    notes: Vec<String>,
-}
-
-impl Fit<'_> {
+impl<'a> Fit<'a> {
     /// Trains by the plan. `first` is the selection by the weights as they are.
-    pub(super) fn run(&self, first: Selection, observer: &mut dyn Observer) -> Result<Fitted, CompressError> {
+    pub(super) fn run(
+        &self,
+        first: Selection,
+        checkpoints: &mut Checkpoints<'_>,
+        observer: &mut dyn Observer,
+    ) -> Result<Fitted, CompressError> {
         let settings = self.settings;
         let mut teacher = self.teacher()?;
-        let mut selection = first;
-        let mut history = Vec::new();
-        let mut step = 0;
-        let mut times = Vec::new();
-        let mut notes = Vec::new();
-        let (mut phase, mut projection) = self.begin(&selection)?;
-        notes.append(&mut phase.notes);
-        let steps_per_epoch = settings.total_steps / settings.epochs.max(1);
-        let mut best = Best::new(&self.plan.training);
-        let mut goes_on = true;
-        for epoch in 0..settings.epochs {
-            observer
-                .event(Event::Begin(format!("epoch {} of {}", epoch + 1, settings.epochs), steps_per_epoch));
-            let start = Instant::now();
-            let (mut sum, mut count) = (0.0, 0_usize);
-            let mut batches = self.samples.epoch(settings.batch, epoch, self.plan.seed, true);
-            while count < steps_per_epoch && goes_on {
-                if self.stop.load(Ordering::Relaxed) {
-                    return Err(CompressError::Stopped);
-                }
-                if step == settings.sparsify_steps
-                    && let Some(mut made) = projection.take()
-                {
-                    (phase, selection) = self.cut(phase, &mut made)?;
-                }
-                let done = step as f64 / settings.total_steps.max(1) as f64;
-                let given = batches
-                    .by_ref()
-                    .take(settings.accumulate)
-                    .map(|batch| self.given(&phase.trainer, &batch?, teacher.as_deref_mut(), done))
-                    .collect::<Result<Vec<_>, _>>()?;
-                if given.len() < settings.accumulate {
-                    break;
-                }
-                let refs: Vec<Vec<&Tensor>> = given.iter().map(|batch| batch.iter().collect()).collect();
-                let begin = Instant::now();
-                let loss = match &mut projection {
-                    Some(made) => phase.trainer.step(&refs, made)?,
-                    None => phase.trainer.step(&refs, &mut Keep)?,
-                };
-                if step < settings.sparsify_steps || settings.sparsify_steps == 0 {
-                    times.push(begin.elapsed().as_secs_f64() * 1e3);
-                }
-                sum += loss;
-                count += 1;
-                step += 1;
-                observer.event(Event::Step(1, format!("loss {:.4}", sum / count as f64)));
-                let due = self.plan.training.evaluate_every.is_some_and(|steps| step % steps == 0);
-                if due && projection.is_none() && count < steps_per_epoch {
-                    let measured = self.evaluated(&mut phase)?;
-                    goes_on = best.see(step, measured, &phase.model)?;
-                }
-            }
-            observer.event(Event::End);
-            let residual = projection.as_mut().map_or(Ok(0.0), |made| residual(&phase.trainer, made))?;
-            let measured = self.evaluated(&mut phase)?;
-            if projection.is_none() && goes_on {
-                goes_on = best.see(step, measured, &phase.model)?;
-            }
-            let record = Epoch {
-                epoch: epoch + 1,
-                phase: if projection.is_some() { "sparsify" } else { "recover" }.to_owned(),
-                loss: sum / count.max(1) as f64,
-                accuracy: measured.1,
-                learning_rate: phase.trainer.safe().learning_rate(),
-                penalty: phase.trainer.safe().penalty(),
-                residual,
-                seconds: start.elapsed().as_secs_f64(),
-            };
-            observer.event(Event::Epoch(record.clone()));
-            history.push(record);
-            if !goes_on {
-                notes.push(best.note(step));
+        let mut course = match checkpoints.read(observer)? {
+            Some(checkpoint) => self.resume(&checkpoint)?,
+            None => self.begin(first)?,
+        };
+        while course.record.epoch < settings.epochs {
+            if !self.epoch(&mut course, teacher.as_deref_mut(), checkpoints, observer)? {
+                let note = course.best.note(course.record.step);
+                course.record.notes.push(note);
                 break;
             }
         }
-        if let Some(mut made) = projection.take() {
+        if let Some(mut made) = course.projection.take() {
             // Too few steps for a second phase.
-            (phase, selection) = self.cut(phase, &mut made)?;
+            self.cut(&mut course, &mut made)?;
         }
-        let small = self.result(phase, best, &mut notes)?;
+        let Course { phase, selection, best, mut record, .. } = course;
+        let small = self.result(phase, best, &mut record.notes)?;
         Ok(Fitted {
             small,
             selection,
-            history,
+            history: record.history,
             figures: TrainFigures {
-                ms_per_step: crate::bench::median(times),
-                steps: step,
+                ms_per_step: crate::bench::median(record.times),
+                steps: record.step,
                 batch: settings.batch * settings.accumulate,
                 loss: self.objective.text.clone(),
                 optimizer: settings.text.clone(),
             },
-            notes,
+            notes: record.notes,
         })
     }
 
-    /// The first phase, and its projection if it has one.
-    #[allow(clippy::type_complexity, reason = "the projection's closure has no name")]
-    fn begin(
+    /// One epoch, or what is left of it. Gives whether training is to go on.
+    fn epoch(
         &self,
-        selection: &Selection,
-    ) -> Result<(Phase, Option<GroupProjection<f32, impl FnMut(&[f64]) -> Vec<bool> + use<'_>>>), CompressError>
-    {
-        if self.settings.sparsify_steps == 0 {
-            return Ok((self.recover(selection, None)?, None));
+        course: &mut Course<'a>,
+        mut teacher: Option<&mut (dyn Session + '_)>,
+        checkpoints: &mut Checkpoints<'_>,
+        observer: &mut dyn Observer,
+    ) -> Result<bool, CompressError> {
+        let settings = self.settings;
+        let epoch = course.record.epoch;
+        let steps_per_epoch = settings.total_steps / settings.epochs.max(1);
+        observer.event(Event::Begin(format!("epoch {} of {}", epoch + 1, settings.epochs), steps_per_epoch));
+        let start = Instant::now();
+        let done = course.record.count;
+        if done > 0 {
+            observer.event(Event::Step(done, String::new()));
         }
-        let (phase, made) = self.sparsify()?;
-        Ok((phase, Some(made)))
+        let from = done * settings.accumulate;
+        let mut batches = self.samples.epoch(settings.batch, epoch, from, self.plan.seed, true);
+        let mut goes_on = true;
+        while course.record.count < steps_per_epoch && goes_on {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(course.stopped(start, checkpoints));
+            }
+            course.save_when_due(start, checkpoints, observer);
+            if course.record.step == settings.sparsify_steps
+                && let Some(mut made) = course.projection.take()
+            {
+                self.cut(course, &mut made)?;
+            }
+            let done = course.record.step as f64 / settings.total_steps.max(1) as f64;
+            let given = batches
+                .by_ref()
+                .take(settings.accumulate)
+                .map(|batch| self.given(&course.phase.trainer, &batch?, teacher.as_deref_mut(), done))
+                .collect::<Result<Vec<_>, _>>()?;
+            if given.len() < settings.accumulate {
+                break;
+            }
+            self.step(course, &given)?;
+            let record = &course.record;
+            observer.event(Event::Step(1, format!("loss {:.4}", record.sum / record.count as f64)));
+            let due =
+                self.plan.training.evaluate_every.is_some_and(|steps| record.step.is_multiple_of(steps));
+            if due && course.projection.is_none() && record.count < steps_per_epoch {
+                let measured = self.evaluated(&mut course.phase)?;
+                goes_on = course.best.see(course.record.step, measured, &course.phase.model)?;
+            }
+        }
+        observer.event(Event::End);
+        let trainer = &course.phase.trainer;
+        let residual = course.projection.as_mut().map_or(Ok(0.0), |made| residual(trainer, made))?;
+        let measured = self.evaluated(&mut course.phase)?;
+        if course.projection.is_none() && goes_on {
+            goes_on = course.best.see(course.record.step, measured, &course.phase.model)?;
+        }
+        let record = &mut course.record;
+        let ended = Epoch {
+            epoch: epoch + 1,
+            phase: if course.projection.is_some() { "sparsify" } else { "recover" }.to_owned(),
+            loss: record.sum / record.count.max(1) as f64,
+            accuracy: measured.1,
+            learning_rate: course.phase.trainer.safe().learning_rate(),
+            penalty: course.phase.trainer.safe().penalty(),
+            residual,
+            seconds: record.seconds + start.elapsed().as_secs_f64(),
+        };
+        observer.event(Event::Epoch(ended.clone()));
+        record.history.push(ended);
+        (record.epoch, record.count, record.sum, record.seconds) = (epoch + 1, 0, 0.0, 0.0);
+        Ok(goes_on)
+    }
+
+    /// One step of the optimiser.
+    fn step(&self, course: &mut Course<'a>, given: &[Vec<Tensor>]) -> Result<(), CompressError> {
+        let refs: Vec<Vec<&Tensor>> = given.iter().map(|batch| batch.iter().collect()).collect();
+        let begin = Instant::now();
+        let loss = match &mut course.projection {
+            Some(made) => course.phase.trainer.step(&refs, made)?,
+            None => course.phase.trainer.step(&refs, &mut Keep)?,
+        };
+        let (record, sparsify) = (&mut course.record, self.settings.sparsify_steps);
+        if record.step < sparsify || sparsify == 0 {
+            record.times.push(begin.elapsed().as_secs_f64() * 1e3);
+        }
+        record.sum += loss;
+        record.count += 1;
+        record.step += 1;
+        Ok(())
+    }
+
+    /// A run before its first step.
+    fn begin(&self, first: Selection) -> Result<Course<'a>, CompressError> {
+        let (mut phase, projection) = if self.settings.sparsify_steps == 0 {
+            (self.recover(&first, None, None)?, None)
+        } else {
+            let (phase, made) = self.sparsify(None)?;
+            (phase, Some(made))
+        };
+        let record = Record { notes: std::mem::take(&mut phase.notes), ..Record::default() };
+        let best = Best::new(&self.plan.training);
+        Ok(Course { phase, projection, selection: first, best, record })
+    }
+
+    /// The run that a checkpoint was made of.
+    fn resume(&self, checkpoint: &Checkpoint<Written>) -> Result<Course<'a>, CompressError> {
+        let written = &checkpoint.record;
+        let mut removed = vec![false; self.structure.groups.len()];
+        for &group in &written.removed {
+            if let Some(removed) = removed.get_mut(group) {
+                *removed = true;
+            }
+        }
+        let selection = Selection { share: self.budget.share(&removed), removed };
+        let (phase, projection) = if written.sparsifies {
+            let (phase, made) = self.sparsify(Some(&written.trained))?;
+            (phase, Some(made))
+        } else {
+            (self.recover(&selection, None, Some(&written.trained))?, None)
+        };
+        let best = Best::new(&self.plan.training);
+        let mut course = Course { phase, projection, selection, best, record: Record::default() };
+        course.restore(checkpoint)?;
+        Ok(course)
     }
 
     /// The end of the first phase: the model is cut to what the projection leaves.
-    fn cut(
-        &self,
-        mut phase: Phase,
-        projection: &mut GroupProjection<f32, impl FnMut(&[f64]) -> Vec<bool>>,
-    ) -> Result<(Phase, Selection), CompressError> {
+    fn cut(&self, course: &mut Course<'a>, projection: &mut Pruning<'a>) -> Result<(), CompressError> {
+        let phase = &mut course.phase;
         phase.trainer.project(projection)?;
-        let selection = self.selected(projection)?;
+        let removed = projection.removed().map_err(crate::safe::TrainError::Safe)?.to_vec();
+        course.selection = Selection { share: self.budget.share(&removed), removed };
         phase.trainer.store(&mut phase.model.graph);
-        Ok((self.recover(&selection, Some(&phase.model))?, selection))
+        *phase = self.recover(&course.selection, Some(&phase.model), None)?;
+        self.reestimate(phase)
     }
 
     /// The model that training ends with: the best one where that is wanted, else the last one.
@@ -203,14 +250,6 @@ impl Fit<'_> {
     fn evaluated(&self, phase: &mut Phase) -> Result<Measured, CompressError> {
         phase.trainer.store_average(&mut phase.model.graph);
         (self.measure)(&phase.model)
-    }
-
-    fn selected(
-        &self,
-        projection: &GroupProjection<f32, impl FnMut(&[f64]) -> Vec<bool>>,
-    ) -> Result<Selection, CompressError> {
-        let removed = projection.removed().map_err(crate::safe::TrainError::Safe)?.to_vec();
-        Ok(Selection { share: self.budget.share(&removed), removed })
     }
 
     fn teacher(&self) -> Result<Option<Box<dyn Session>>, CompressError> {
@@ -272,13 +311,23 @@ impl Fit<'_> {
         self.samples.is_real() && self.plan.training.batch_norm != BatchNorm::Frozen
     }
 
-    fn training_graph(&self, model: &Model, facts: &Facts) -> Result<TrainingGraph, CompressError> {
-        let request = Request {
-            loss: self.objective.loss.clone(),
-            trainable: trainable_initializers(&model.graph, facts)
+    /// The training graph of the initializers `trained`, or of those that the plan lets be trained.
+    fn training_graph(
+        &self,
+        model: &Model,
+        facts: &Facts,
+        trained: Option<&[String]>,
+    ) -> Result<TrainingGraph, CompressError> {
+        let trainable: Vec<ValueId> = match trained {
+            Some(names) => names.iter().filter_map(|name| model.graph.find(name)).collect(),
+            None => trainable_initializers(&model.graph, facts)
                 .into_iter()
                 .filter(|&id| self.plan.training.trains(model.graph.value(id).name()))
                 .collect(),
+        };
+        let request = Request {
+            loss: self.objective.loss.clone(),
+            trainable,
             batch_statistics: self.trains_statistics().then_some(crate::ops::Statistics::Own),
             elementary: !self.engine.normalizes_batches(),
             freeze_unsupported: true,
@@ -306,24 +355,16 @@ impl Fit<'_> {
     }
 
     /// The dense model under the penalty.
-    #[allow(clippy::type_complexity, reason = "the projection's closure has no name")]
-    fn sparsify(
-        &self,
-    ) -> Result<(Phase, GroupProjection<f32, impl FnMut(&[f64]) -> Vec<bool> + use<'_>>), CompressError> {
+    fn sparsify(&self, trained: Option<&[String]>) -> Result<(Phase, Pruning<'a>), CompressError> {
         let model = self.structure.model().clone();
-        let graph = self.training_graph(&model, &self.structure.trace.facts)?;
+        let graph = self.training_graph(&model, &self.structure.trace.facts, trained)?;
         let tensors: Vec<ValueId> = graph.gradients.iter().map(|&(weight, _)| weight).collect();
         let groups = self.structure.groups_over(&tensors).map_err(crate::safe::TrainError::Safe)?;
         let split: Vec<bool> = (0..tensors.len())
             .map(|tensor| groups.axes().iter().any(|axis| axis.tensor() == tensor))
             .collect();
-        let budget = self.budget;
         let still = self.scores_of_still_groups(&groups)?;
-        let mut projection = GroupProjection::new(groups, NORM, move |scores: &[f64]| {
-            let scores: Vec<f64> =
-                still.iter().zip(scores).map(|(still, &score)| still.unwrap_or(score)).collect();
-            budget.select(&scores).removed
-        });
+        let mut projection = GroupProjection::new(groups, NORM, ByBudget { budget: self.budget, still });
         let trainer = Trainer::new(
             &graph,
             &model.graph,
@@ -333,8 +374,7 @@ impl Fit<'_> {
             &split,
             &mut projection,
         )?;
-        let notes = frozen_notes(&graph);
-        Ok((Phase { model, trainer, notes }, projection))
+        Ok((Phase::new(model, trainer, &graph), projection))
     }
 
     /// The scores of groups that have no member among the trained weights: those that they have all along.
@@ -356,7 +396,12 @@ impl Fit<'_> {
     }
 
     /// The small model, cut out of `from` or of the dense model, to be trained on.
-    fn recover(&self, selection: &Selection, from: Option<&Model>) -> Result<Phase, CompressError> {
+    fn recover(
+        &self,
+        selection: &Selection,
+        from: Option<&Model>,
+        trained: Option<&[String]>,
+    ) -> Result<Phase, CompressError> {
         let survivors = self.structure.groups.survivors(&self.structure.analysis, &selection.removed);
         let mut prepared = self.structure.prepared.clone();
         if let Some(from) = from {
@@ -366,16 +411,10 @@ impl Fit<'_> {
         let shapes = crate::trace::InputShapes::new(&model.graph, &self.plan.shapes)
             .map_err(crate::trace::TraceError::Shape)?;
         let trace = super::structure::traced(&model, self.engine, &self.load, &shapes)?;
-        let graph = self.training_graph(&model, &trace.facts)?;
-        let first = if from.is_some() { self.settings.sparsify_steps } else { 0 };
-        let options = self.options(first, false);
+        let graph = self.training_graph(&model, &trace.facts, trained)?;
+        let options = self.options(self.settings.sparsify_steps, false);
         let trainer = Trainer::new(&graph, &model.graph, self.engine, &self.load, options, &[], &mut Keep)?;
-        let notes = if from.is_some() { Vec::new() } else { frozen_notes(&graph) };
-        let mut phase = Phase { model, trainer, notes };
-        if from.is_some() {
-            self.reestimate(&mut phase)?;
-        }
-        Ok(phase)
+        Ok(Phase::new(model, trainer, &graph))
     }
 
     /// Estimates running statistics anew on data as it is, and puts everything into the model.
@@ -393,14 +432,6 @@ impl Fit<'_> {
         phase.trainer.store(&mut phase.model.graph);
         Ok(())
     }
-}
-
-fn frozen_notes(graph: &TrainingGraph) -> Vec<String> {
-    graph
-        .frozen
-        .iter()
-        .map(|(node, reason)| format!("{node} has no gradient, weights before it stay as they are: {reason}"))
-        .collect()
 }
 
 /// The share of the sum of squares of the split tensors that the projection would take away.

@@ -6,6 +6,8 @@
 mod apply;
 mod best;
 mod budget;
+mod checkpoint;
+mod course;
 mod cut_plan;
 mod differentiate;
 mod error;
@@ -36,8 +38,8 @@ pub use inspect::{draw, inspect};
 pub use limits::{Heads, Limits};
 pub use pipeline::compress;
 pub use plan::{
-    BatchNorm, LossChoice, LossPart, LossPlan, Method, Optimizer, Plan, Quantity, RateSchedule, Target,
-    Training,
+    BatchNorm, CheckpointPlan, LossChoice, LossPart, LossPlan, Method, Optimizer, Plan, Quantity,
+    RateSchedule, Target, Training,
 };
 pub use progress::{Event, Observer, Silent};
 pub use tool::{ModelPlan, Runtime, ToolError, class_axis, input_specs};

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use super::budget::{self, Budget, Selection};
+use super::checkpoint::{self, Checkpoints};
 use super::fit::{Fit, NORM};
 use super::objective::{self, Objective};
 use super::renormalize::Renormalized;
@@ -41,6 +42,9 @@ pub fn compress(
     for path in [Some(&plan.output), plan.emit_masked.as_ref(), plan.plan_out.as_ref()].into_iter().flatten()
     {
         crate::ir::check_writable(path, plan.force)?;
+    }
+    if let Some(checkpoint) = &plan.checkpoint {
+        checkpoint::check(checkpoint, plan.force)?;
     }
     observer.event(Event::Stage("reading the model"));
     let model = Model::read(&plan.model)?;
@@ -219,7 +223,9 @@ impl Run<'_> {
             stop: self.stop,
             measure: &measure,
         };
-        let fitted = fit.run(first, observer)?;
+        let model = structure.model();
+        let mut checkpoints = Checkpoints::new(plan, model, self.engine, &samples, self.val);
+        let fitted = fit.run(first, &mut checkpoints, observer)?;
         notes.extend(fitted.notes);
         let (mut small, selection, batch) = (fitted.small, fitted.selection, settings.batch);
         if let Some(made) = &renormalized {

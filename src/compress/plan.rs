@@ -173,6 +173,17 @@ impl Training {
     }
 }
 
+/// Where and when the standing of a run is written down.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CheckpointPlan {
+    /// The folder.
+    pub folder: PathBuf,
+    /// Minutes between two checkpoints; 0 for one after each step.
+    pub minutes: f64,
+    /// Whether to go on from the last one.
+    pub resume: bool,
+}
+
 /// A whole run.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -208,6 +219,8 @@ pub struct Plan {
     pub emit_masked: Option<PathBuf>,
     /// Where to write the cut as a plan file.
     pub plan_out: Option<PathBuf>,
+    /// Checkpoints, if there are to be any.
+    pub checkpoint: Option<CheckpointPlan>,
     /// Whether the result is verified before it is written.
     pub verify: bool,
     /// Whether existing files are replaced.

@@ -65,15 +65,24 @@ impl Samples {
         }
     }
 
+    /// What tells these samples from others.
+    pub(super) fn checksum(&self) -> String {
+        match self {
+            Self::Data(data) => data.checksum(),
+            Self::Synthetic { options, .. } => format!("made up: {options:?}"),
+        }
+    }
+
     pub(super) fn is_real(&self) -> bool {
         matches!(self, Self::Data(_))
     }
 
-    /// The batches of one epoch, shuffled and augmented for training, or plain.
+    /// The batches of one epoch from number `from` on, shuffled and augmented for training, or plain.
     pub(super) fn epoch(
         &self,
         batch: usize,
         epoch: usize,
+        from: usize,
         seed: u64,
         training: bool,
     ) -> Box<dyn Iterator<Item = Result<Batch, DataError>> + '_> {
@@ -81,12 +90,13 @@ impl Samples {
             Self::Data(data) => {
                 let mut options = LoaderOptions::training(batch, seed);
                 options.augment = training;
-                Box::new(Loader::new(data.clone(), options).epoch(epoch as u64))
+                Box::new(Loader::new(data.clone(), options).epoch_from(epoch as u64, from))
             }
             Self::Synthetic { inputs, options } => {
                 let first = (epoch * SYNTHETIC_BATCHES) as u64;
                 Box::new(
                     (first..first + SYNTHETIC_BATCHES as u64)
+                        .skip(from)
                         .map(move |number| synthetic::batch(inputs, batch, number, options)),
                 )
             }
@@ -95,7 +105,8 @@ impl Samples {
 
     /// Some plain batches, the same ones every time: for statistics and for verification.
     pub(super) fn plain(&self, batch: usize, count: usize, seed: u64) -> Result<Vec<Batch>, CompressError> {
-        let batches: Result<Vec<Batch>, DataError> = self.epoch(batch, 0, seed, false).take(count).collect();
+        let batches: Result<Vec<Batch>, DataError> =
+            self.epoch(batch, 0, 0, seed, false).take(count).collect();
         Ok(batches?)
     }
 }

@@ -78,14 +78,25 @@ impl Loader {
 
     /// The batches of one epoch.
     pub fn epoch(&self, epoch: u64) -> Batches {
-        self.epochs(epoch..epoch.saturating_add(1))
+        self.epoch_from(epoch, 0)
+    }
+
+    /// The batches of one epoch from number `first` on; those before are not prepared.
+    pub fn epoch_from(&self, epoch: u64, first: usize) -> Batches {
+        self.batches(epoch..epoch.saturating_add(1), first)
     }
 
     /// The batches of several epochs, one after the other without a pause between.
     pub fn epochs(&self, epochs: Range<u64>) -> Batches {
+        self.batches(epochs, 0)
+    }
+
+    /// The batches of several epochs without the first ones of each.
+    fn batches(&self, epochs: Range<u64>, first: usize) -> Batches {
         let (sender, receiver) = sync_channel(AHEAD);
         let loader = self.clone();
-        match Builder::new().name("batches".to_owned()).spawn(move || loader.prepare(epochs, &sender)) {
+        match Builder::new().name("batches".to_owned()).spawn(move || loader.prepare(epochs, first, &sender))
+        {
             Ok(thread) => Batches { receiver: Some(receiver), thread: Some(thread), failed: None },
             Err(error) => {
                 let failed = Some(DataError::Stopped { reason: error.to_string() });
@@ -94,12 +105,12 @@ impl Loader {
         }
     }
 
-    fn prepare(&self, epochs: Range<u64>, sender: &SyncSender<Result<Batch, DataError>>) {
+    fn prepare(&self, epochs: Range<u64>, first: usize, sender: &SyncSender<Result<Batch, DataError>>) {
         let Self { options, data } = self;
         for epoch in epochs {
             let draw = options.augment.then_some(Draw { seed: options.seed, epoch });
             let order = self.order(epoch);
-            for positions in order.chunks(options.batch_size).take(self.batches_per_epoch()) {
+            for positions in order.chunks(options.batch_size).take(self.batches_per_epoch()).skip(first) {
                 let batch = data.batch(positions, draw);
                 let failed = batch.is_err();
                 // Sending fails when nobody waits any more.

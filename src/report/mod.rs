@@ -11,7 +11,7 @@ mod units;
 
 pub use picture::{BoxKind, Picture, PictureBox, PictureLine, Side};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The figures of one model.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -83,7 +83,7 @@ pub struct OutputDifference {
 }
 
 /// One epoch of training.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Epoch {
     /// Counted from 1 over the whole run.
     pub epoch: usize,

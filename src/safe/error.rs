@@ -69,6 +69,14 @@ pub enum SafeError {
         /// The norm found.
         norm: f64,
     },
+    /// A saved state lacks an array, or holds one of another length.
+    #[error("the saved state has no array {kind} of parameter {name} that fits")]
+    NotSaved {
+        /// What it is of the parameter.
+        kind: &'static str,
+        /// The parameter.
+        name: String,
+    },
     /// A projection names a parameter that has no split variable.
     #[error("a projection names parameter {tensor}, which is not marked as split")]
     NotSplit {

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 use thiserror::Error;
 
-use super::{Options, Parameter, Projection, Safe, SafeError};
+use super::{Options, Parameter, Projection, Safe, SafeError, Saved};
 use crate::autodiff::TrainingGraph;
 use crate::engine::{Arg, ArgMut, Engine, EngineError, LoadOptions, Session, ViewMut, load_model};
 use crate::ir::{DeclaredDim, Graph, IrError, ValueId};
@@ -269,6 +269,36 @@ impl Trainer {
             }
         }
         Ok(())
+    }
+
+    /// The state between two steps: that of SAFE, and the running statistics, of the kind `running`.
+    pub fn saved(&self) -> Vec<Saved<'_, f32>> {
+        let running = self.running.iter().map(|port| Saved {
+            kind: "running",
+            parameter: &port.name,
+            dims: port.tensor.dims(),
+            values: numbers(&port.tensor),
+        });
+        self.safe.saved().into_iter().chain(running).collect()
+    }
+
+    /// Takes a state up after `step` steps. `find` gives the array of a kind and a name.
+    ///
+    /// # Errors
+    /// When an array is missing or of the wrong length; the state is then spoilt.
+    pub fn restore(
+        &mut self,
+        step: usize,
+        mut find: impl FnMut(&str, &str) -> Option<Vec<f32>>,
+    ) -> Result<(), TrainError> {
+        for port in &mut self.running {
+            let found = find("running", &port.name).filter(|found| found.len() == port.tensor.len());
+            let (Some(found), Ok(values)) = (found, port.tensor.as_mut_slice::<f32>()) else {
+                return Err(SafeError::NotSaved { kind: "running", name: port.name.clone() }.into());
+            };
+            values.copy_from_slice(&found);
+        }
+        Ok(self.safe.restore(step, find)?)
     }
 
     /// Writes the weights and running statistics into `graph`, whose values have the ids of the training graph.

@@ -144,6 +144,26 @@ impl Values {
         })
     }
 
+    /// The values as they lie in memory, unless they are strings.
+    pub fn bytes(&self) -> Option<&[u8]> {
+        Some(match self {
+            Self::F32(values) => bytemuck::cast_slice(values),
+            Self::F64(values) => bytemuck::cast_slice(values),
+            Self::F16(values) => bytemuck::cast_slice(values),
+            Self::BF16(values) => bytemuck::cast_slice(values),
+            Self::I8(values) => bytemuck::cast_slice(values),
+            Self::I16(values) => bytemuck::cast_slice(values),
+            Self::I32(values) => bytemuck::cast_slice(values),
+            Self::I64(values) => bytemuck::cast_slice(values),
+            Self::U8(values) => values,
+            Self::U16(values) => bytemuck::cast_slice(values),
+            Self::U32(values) => bytemuck::cast_slice(values),
+            Self::U64(values) => bytemuck::cast_slice(values),
+            Self::Bool(values) => bytemuck::cast_slice(values),
+            Self::String(_) => return None,
+        })
+    }
+
     /// The values as `i64`, if they are integers or booleans. Unsigned values past `i64::MAX` wrap.
     pub fn to_i64(&self) -> Option<Vec<i64>> {
         Some(match self {

@@ -1,6 +1,7 @@
 //! Whole commands, by running the program.
 
 mod apply;
+mod checkpoint;
 mod compress;
 mod control;
 mod differentiate;
