@@ -3,13 +3,25 @@
 use super::AutodiffError;
 use crate::ir::{DeclaredDim, Facts, Graph, ValueId};
 use crate::ops::{Tape, TapeStart};
-use crate::tensor::{DType, Tensor};
+use crate::tensor::DType;
 
 /// A weighted sum of terms.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Loss {
     /// Weight and term.
     pub terms: Vec<(Weight, Term)>,
+}
+
+impl Loss {
+    /// The values of `graph` of which the loss takes a teacher's version, each once.
+    pub fn taught(&self, graph: &Graph) -> Vec<ValueId> {
+        let taught = self.terms.iter().filter(|(_, term)| term.is_taught());
+        let mut values: Vec<ValueId> =
+            taught.filter_map(|(_, term)| term.place(graph.outputs()).ok()).collect();
+        values.sort_unstable();
+        values.dedup();
+        values
+    }
 }
 
 /// The weight of a term.
@@ -83,6 +95,11 @@ pub enum Term {
         /// Number of the graph output.
         output: usize,
     },
+    /// The same for any value of the graph, of which the teacher's is an input named by it.
+    Features {
+        /// The value, computed by a node.
+        value: ValueId,
+    },
 }
 
 /// What a loss adds to a graph.
@@ -111,16 +128,15 @@ pub(super) fn emit(
 ) -> Result<Seeds, AutodiffError> {
     let fail = |text: String| AutodiffError::Loss(text);
     let outputs = graph.outputs().to_vec();
-    let mut sum: Option<ValueId> = None;
+    let mut sum: Option<(ValueId, DType)> = None;
     let mut grads = Vec::new();
     let mut targets: Vec<ValueId> = Vec::new();
     for (weight, term) in &loss.terms {
-        let number = term.output();
-        let Some(&output) = outputs.get(number) else {
-            return Err(fail(format!("there is no output {number}, the model has {}", outputs.len())));
-        };
+        let output = term.place(&outputs).map_err(|number| {
+            fail(format!("there is no output {number}, the model has {}", outputs.len()))
+        })?;
         let Some(seen) = facts.get(output).filter(|seen| seen.dtype.is_float()) else {
-            return Err(fail(format!("output `{}` is no float tensor", graph.value(output).name())));
+            return Err(fail(format!("`{}` is no float tensor", graph.value(output).name())));
         };
         let input = term_input(graph, term, output);
         if !targets.contains(&input) {
@@ -141,9 +157,12 @@ pub(super) fn emit(
         let weight = match weight {
             Weight::Fixed(number) => Factor::Number(*number),
             Weight::Given(name) => {
-                let id = graph.add_value(name);
-                graph.add_input(id, seen.dtype, &[]);
-                targets.push(id);
+                let known = graph.find(name).filter(|id| targets.contains(id));
+                let id = known.unwrap_or_else(|| graph.add_value(name));
+                if known.is_none() {
+                    graph.add_input(id, seen.dtype, &[]);
+                    targets.push(id);
+                }
                 Factor::Value(id)
             }
         };
@@ -163,27 +182,38 @@ pub(super) fn emit(
         let value = writer.weighted(value, &weight);
         let grad = writer.weighted(grad, &weight);
         sum = Some(match sum {
-            None => value,
-            Some(sum) => writer.tape.add(sum, value),
+            None => (value, seen.dtype),
+            Some((sum, dtype)) => {
+                let value = if dtype == seen.dtype { value } else { writer.tape.cast(value, dtype) };
+                (writer.tape.add(sum, value), dtype)
+            }
         });
         grads.push((output, grad));
     }
-    let Some(sum) = sum else { return Err(fail("it has no term".to_owned())) };
+    let Some((sum, _)) = sum else { return Err(fail("it has no term".to_owned())) };
     let name = graph.fresh_name("loss");
     let loss = graph.rename_output(sum, &name);
     Ok(Seeds { loss, grads, targets })
 }
 
 impl Term {
-    fn output(&self) -> usize {
-        match self {
+    /// The value that the term is of, in a graph with these outputs; the number of an output that there is not.
+    fn place(&self, outputs: &[ValueId]) -> Result<ValueId, usize> {
+        let output = match self {
             Self::CrossEntropy { output, .. }
             | Self::BinaryCrossEntropy { output, .. }
             | Self::SmoothL1 { output }
             | Self::SquaredError { output }
             | Self::Distillation { output, .. }
             | Self::SquaredDistillation { output } => *output,
-        }
+            Self::Features { value } => return Ok(*value),
+        };
+        outputs.get(output).copied().ok_or(output)
+    }
+
+    /// Whether the term compares with a teacher.
+    fn is_taught(&self) -> bool {
+        matches!(self, Self::Distillation { .. } | Self::SquaredDistillation { .. } | Self::Features { .. })
     }
 }
 
@@ -200,16 +230,13 @@ fn declared_dims(graph: &Graph, output: ValueId, dims: &[usize], varies: &[bool]
         .collect()
 }
 
+/// The name of the input that takes the teacher's version of `value`.
+pub fn taught_input(graph: &Graph, value: ValueId) -> String {
+    format!("teacher:{}", graph.value(value).name())
+}
+
 fn term_input(graph: &mut Graph, term: &Term, output: ValueId) -> ValueId {
-    let name = match term {
-        Term::CrossEntropy { .. }
-        | Term::BinaryCrossEntropy { .. }
-        | Term::SmoothL1 { .. }
-        | Term::SquaredError { .. } => "target".to_owned(),
-        Term::Distillation { .. } | Term::SquaredDistillation { .. } => {
-            format!("teacher:{}", graph.value(output).name())
-        }
-    };
+    let name = if term.is_taught() { taught_input(graph, output) } else { "target".to_owned() };
     let known = graph.find(&name).filter(|id| graph.inputs().contains(id));
     known.unwrap_or_else(|| graph.add_value(&name))
 }
@@ -246,7 +273,7 @@ impl Writer<'_> {
             Term::Distillation { class_axis, temperature, probabilities, .. } => {
                 self.distillation(output, input, dims, *class_axis, *temperature, *probabilities)
             }
-            Term::SquaredDistillation { .. } => {
+            Term::SquaredDistillation { .. } | Term::Features { .. } => {
                 let difference = self.tape.sub(output, input);
                 let square = self.tape.mul(difference, difference);
                 let error = self.mean(square, dims.len());
@@ -272,107 +299,5 @@ impl Writer<'_> {
         let size = self.tape.op("Size", &[value]);
         let dtype = self.tape.dtype();
         self.tape.cast(size, dtype)
-    }
-
-    /// The axes with the class axis last, and the way back.
-    fn class_last(rank: usize, class_axis: usize) -> (Vec<usize>, Vec<usize>) {
-        let mut order: Vec<usize> = (0..rank).filter(|&axis| axis != class_axis).collect();
-        order.push(class_axis);
-        let mut back = vec![0; rank];
-        for (place, &axis) in order.iter().enumerate() {
-            back[axis] = place;
-        }
-        (order, back)
-    }
-
-    fn along_last(&mut self, op_type: &str, value: ValueId, rank: usize) -> ValueId {
-        self.tape.node(crate::ir::NodeSpec::new(op_type, &[value]).attribute("axis", rank as i64 - 1))
-    }
-
-    /// Logits of an output whose last axis holds the classes, and for probabilities the factor that turns a
-    /// gradient of the logits into one of the output.
-    fn logits(&mut self, output: ValueId, probabilities: bool) -> (ValueId, Option<ValueId>) {
-        if !probabilities {
-            return (output, None);
-        }
-        let floor = self.tape.scalar(1e-7);
-        let safe = self.tape.op("Max", &[output, floor]);
-        let inverse = self.tape.op("Reciprocal", &[safe]);
-        (self.tape.op("Log", &[safe]), Some(inverse))
-    }
-
-    fn finish(&mut self, grad: ValueId, factor: Option<ValueId>, back: &[usize]) -> ValueId {
-        let grad = match factor {
-            Some(factor) => self.tape.mul(grad, factor),
-            None => grad,
-        };
-        self.tape.transpose(grad, back)
-    }
-
-    fn cross_entropy(
-        &mut self,
-        output: ValueId,
-        labels: ValueId,
-        dims: &[usize],
-        (class_axis, probabilities): (usize, bool),
-        shares: Option<(f64, &[f64])>,
-    ) -> (ValueId, ValueId) {
-        let rank = dims.len();
-        let (order, back) = Self::class_last(rank, class_axis);
-        let last = self.tape.transpose(output, &order);
-        let (logits, factor) = self.logits(last, probabilities);
-        let classes: Vec<i64> = (0..dims[class_axis] as i64).collect();
-        let classes = self.tape.constant(&Tensor::vector(classes));
-        let labels_column = self.tape.unsqueeze(labels, &[rank - 1]);
-        let hit = self.tape.op("Equal", &[labels_column, classes]);
-        let hit = self.tape.indicator(hit);
-        let log_softmax = self.along_last("LogSoftmax", logits, rank);
-        if let Some((smoothing, weights)) = shares {
-            let softmax = self.along_last("Softmax", logits, rank);
-            let (value, grad) = self.spread(log_softmax, softmax, hit, rank, smoothing, weights);
-            return (value, self.finish(grad, factor, &back));
-        }
-        let picked = self.tape.mul(log_softmax, hit);
-        let picked = self.tape.reduce_sum(picked, &[rank - 1], false);
-        let mean = self.mean(picked, rank - 1);
-        let value = self.tape.neg(mean);
-        let softmax = self.along_last("Softmax", logits, rank);
-        let difference = self.tape.sub(softmax, hit);
-        let count = self.count(labels);
-        let grad = self.tape.div(difference, count);
-        (value, self.finish(grad, factor, &back))
-    }
-
-    fn distillation(
-        &mut self,
-        output: ValueId,
-        teacher: ValueId,
-        dims: &[usize],
-        class_axis: usize,
-        temperature: f64,
-        probabilities: bool,
-    ) -> (ValueId, ValueId) {
-        let rank = dims.len();
-        let (order, back) = Self::class_last(rank, class_axis);
-        let student = self.tape.transpose(output, &order);
-        let teacher = self.tape.transpose(teacher, &order);
-        let (student, factor) = self.logits(student, probabilities);
-        let (teacher, _) = self.logits(teacher, probabilities);
-        let student = self.tape.scale(student, 1.0 / temperature);
-        let teacher = self.tape.scale(teacher, 1.0 / temperature);
-        let log_p = self.along_last("LogSoftmax", student, rank);
-        let log_q = self.along_last("LogSoftmax", teacher, rank);
-        let q = self.tape.op("Exp", &[log_q]);
-        let p = self.tape.op("Exp", &[log_p]);
-        let gap = self.tape.sub(log_q, log_p);
-        let gap = self.tape.mul(q, gap);
-        let divergence = self.tape.reduce_sum(gap, &[rank - 1], false);
-        let mean = self.mean(divergence, rank - 1);
-        let value = self.tape.scale(mean, temperature * temperature);
-        let difference = self.tape.sub(p, q);
-        let count = self.count(divergence);
-        let grad = self.tape.div(difference, count);
-        let grad = self.tape.scale(grad, temperature);
-        (value, self.finish(grad, factor, &back))
     }
 }

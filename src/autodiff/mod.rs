@@ -4,11 +4,12 @@
 //! result is an ordinary ONNX model of the same operator set whose free dimensions are still free. Which operators
 //! there are is not known here.
 
+mod classes;
 mod loss;
 mod terms;
 mod trainable;
 
-pub use loss::{Loss, Term, Weight};
+pub use loss::{Loss, Term, Weight, taught_input};
 pub use trainable::trainable_initializers;
 
 use std::collections::BTreeMap;

@@ -69,8 +69,8 @@ pub(super) struct CompressArgs {
     #[arg(long, value_enum, default_value_t = MethodArg::Safe)]
     pub(super) method: MethodArg,
     /// The loss: auto (by the model's outputs and the data), or a sum of cross-entropy (integer labels), next-token
-    /// (language models), bce, mse, smooth-l1 (float targets) and distill (from the dense model), as in
-    /// cross-entropy:0.7,distill:0.3
+    /// (language models), bce, mse, smooth-l1 (float targets), distill (from the dense model's outputs) and features
+    /// (from the values that --distill-on names), as in cross-entropy:0.7,distill:0.3
     #[arg(long, value_name = "NAME[:WEIGHT],..", value_delimiter = ',', default_value = "auto",
           value_parser = values::loss)]
     pub(super) loss: Vec<(LossArg, f64)>,
@@ -80,6 +80,11 @@ pub(super) struct CompressArgs {
     /// A weight for each class of the cross-entropy
     #[arg(long, value_name = "X,..", value_delimiter = ',', value_parser = values::above_zero)]
     pub(super) class_weights: Vec<f64>,
+    /// Keeps values inside of the model whose names match this regular expression close to those of the dense model:
+    /// one more part of the loss (see features), or the whole one where the data have no targets; may be given several
+    /// times
+    #[arg(long, value_name = "REGEX", value_parser = values::regex)]
+    pub(super) distill_on: Vec<Regex>,
     /// Also writes the dense model with the cut slices set to zero, which computes what the small one does
     #[arg(long, value_name = "PATH")]
     pub(super) emit_masked: Option<PathBuf>,
@@ -391,6 +396,7 @@ pub(super) enum LossArg {
     Mse,
     SmoothL1,
     Distill,
+    Features,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

@@ -178,6 +178,9 @@ fn hint_of_run(error: &CompressError) -> Option<&'static str> {
         ),
         CompressError::Train(_) => Some("a smaller --lr may help; --epochs 0 cuts without training"),
         CompressError::Loss(_) => Some("name another loss with --loss, or leave it out"),
+        CompressError::Unnamed { .. } => {
+            Some("write names of outputs of nodes, as any viewer of ONNX files shows them, or parts of them")
+        }
         CompressError::CutPlan { .. } => Some(
             "plans fit models of the structure that they were made for; `compress --plan-out` writes a new one",
         ),

@@ -109,6 +109,7 @@ fn loss(args: &CompressArgs) -> Result<LossPlan, Failure> {
         LossArg::Mse => Some(LossPart::SquaredError),
         LossArg::SmoothL1 => Some(LossPart::SmoothL1),
         LossArg::Distill => Some(LossPart::Distill),
+        LossArg::Features => Some(LossPart::Features),
     };
     let parts: Vec<(LossPart, f64)> =
         args.loss.iter().filter_map(|&(name, weight)| Some((part(name)?, weight))).collect();
@@ -117,15 +118,26 @@ fn loss(args: &CompressArgs) -> Result<LossPlan, Failure> {
         return wrong("auto stands alone", "name the parts of the sum instead");
     }
     let labels = |part: &(LossPart, f64)| matches!(part.0, LossPart::CrossEntropy | LossPart::NextToken);
-    let targets = parts.iter().filter(|(part, _)| *part != LossPart::Distill);
+    let targets = parts.iter().filter(|(part, _)| part.takes_targets());
     if targets.count() > 1 {
-        return wrong("the data have one target", "name one loss on it, with or without distill");
+        return wrong(
+            "the data have one target",
+            "name one loss on it, with or without distill and features",
+        );
+    }
+    if args.distill_on.is_empty() && parts.iter().any(|(part, _)| *part == LossPart::Features) {
+        return wrong("features of what?", "name values inside of the model with --distill-on");
     }
     let spread = args.label_smoothing > 0.0 || !args.class_weights.is_empty();
     if spread && !parts.is_empty() && !parts.iter().any(labels) {
         return wrong("it has no classes", "leave --label-smoothing and --class-weights out");
     }
-    Ok(LossPlan { parts, label_smoothing: args.label_smoothing, class_weights: args.class_weights.clone() })
+    Ok(LossPlan {
+        parts,
+        label_smoothing: args.label_smoothing,
+        class_weights: args.class_weights.clone(),
+        distill_on: args.distill_on.clone(),
+    })
 }
 
 pub(super) fn differentiate(args: &DifferentiateArgs) -> Result<DifferentiatePlan, Failure> {

@@ -9,6 +9,7 @@ use super::budget::{Budget, Selection};
 use super::checkpoint::{Checkpoint, Checkpoints};
 use super::{CompressError, Event, Observer};
 use crate::autodiff::TrainingGraph;
+use crate::deps::Survivors;
 use crate::ir::{Graph, Model};
 use crate::report::Epoch;
 use crate::safe::{GroupProjection, Select, Trainer};
@@ -37,19 +38,26 @@ pub(super) struct Phase {
     pub(super) trainer: Trainer,
     /// The initializers that are trained.
     pub(super) trained: Vec<String>,
+    /// What the model has left of the dense one; nothing for the dense one itself.
+    pub(super) survivors: Option<Survivors>,
     pub(super) notes: Vec<String>,
 }
 
 impl Phase {
     /// A phase that trains `model` by its training graph.
-    pub(super) fn new(model: Model, trainer: Trainer, graph: &TrainingGraph) -> Self {
+    pub(super) fn new(
+        model: Model,
+        trainer: Trainer,
+        graph: &TrainingGraph,
+        survivors: Option<Survivors>,
+    ) -> Self {
         let name = |id| model.graph.value(id).name().to_owned();
         let trained = graph.gradients.iter().map(|&(weight, _)| name(weight)).collect();
         let notes = graph.frozen.iter().map(|(node, reason)| {
             format!("{node} has no gradient, weights before it stay as they are: {reason}")
         });
         let notes = notes.collect();
-        Self { model, trainer, trained, notes }
+        Self { model, trainer, trained, survivors, notes }
     }
 }
 

@@ -84,6 +84,14 @@ pub enum CompressError {
     /// The loss does not fit.
     #[error("the loss does not fit: {0}")]
     Loss(String),
+    /// No value inside of the model is called so.
+    #[error("--distill-on {pattern} names nothing: {problem}")]
+    Unnamed {
+        /// The regular expression.
+        pattern: String,
+        /// What there is.
+        problem: String,
+    },
     /// The target cannot be met.
     #[error(
         "the target {quantity}={target} cannot be reached: {groups} groups may leave, and {quantity}={smallest:.4} is the least that is left then{}",

@@ -7,14 +7,14 @@ use super::best::Best;
 use super::budget::{Budget, Selection};
 use super::checkpoint::{Checkpoint, Checkpoints};
 use super::course::{ByBudget, Course, Phase, Pruning, Record, Written};
+use super::feed::Teacher;
 use super::objective::Objective;
 use super::samples::Samples;
 use super::settings::Settings;
 use super::structure::Structure;
 use super::{BatchNorm, CompressError, Event, Observer, Plan};
 use crate::autodiff::{Request, TrainingGraph, differentiate, trainable_initializers};
-use crate::data::Batch;
-use crate::engine::{Engine, LoadOptions, Session, load_model};
+use crate::engine::{Engine, LoadOptions};
 use crate::ir::{Facts, Model, ValueId};
 use crate::report::{Epoch, TrainFigures};
 use crate::safe::{
@@ -71,7 +71,7 @@ impl<'a> Fit<'a> {
             None => self.begin(first)?,
         };
         while course.record.epoch < settings.epochs {
-            if !self.epoch(&mut course, teacher.as_deref_mut(), checkpoints, observer)? {
+            if !self.epoch(&mut course, teacher.as_mut(), checkpoints, observer)? {
                 let note = course.best.note(course.record.step);
                 course.record.notes.push(note);
                 break;
@@ -102,7 +102,7 @@ impl<'a> Fit<'a> {
     fn epoch(
         &self,
         course: &mut Course<'a>,
-        mut teacher: Option<&mut (dyn Session + '_)>,
+        mut teacher: Option<&mut Teacher>,
         checkpoints: &mut Checkpoints<'_>,
         observer: &mut dyn Observer,
     ) -> Result<bool, CompressError> {
@@ -132,7 +132,7 @@ impl<'a> Fit<'a> {
             let given = batches
                 .by_ref()
                 .take(settings.accumulate)
-                .map(|batch| self.given(&course.phase.trainer, &batch?, teacher.as_deref_mut(), done))
+                .map(|batch| self.given(&course.phase, &batch?, teacher.as_deref_mut(), done))
                 .collect::<Result<Vec<_>, _>>()?;
             if given.len() < settings.accumulate {
                 break;
@@ -252,60 +252,6 @@ impl<'a> Fit<'a> {
         (self.measure)(&phase.model)
     }
 
-    fn teacher(&self) -> Result<Option<Box<dyn Session>>, CompressError> {
-        if !self.objective.teacher {
-            return Ok(None);
-        }
-        let load = LoadOptions { optimize: true, ..self.load };
-        Ok(Some(load_model(self.engine, &load, self.structure.model())?))
-    }
-
-    /// The tensors that a trainer takes, in its order, once the share `done` of all steps is done.
-    fn given(
-        &self,
-        trainer: &Trainer,
-        batch: &Batch,
-        teacher: Option<&mut (dyn Session + '_)>,
-        done: f64,
-    ) -> Result<Vec<Tensor>, CompressError> {
-        let names: Vec<&str> = self.structure.trace.inputs.iter().map(|(name, _)| name.as_str()).collect();
-        let taught = match teacher {
-            Some(session) => {
-                let inputs: Vec<(&str, &Tensor)> = names.iter().copied().zip(&batch.inputs).collect();
-                let outputs = session.run(&inputs)?;
-                session.outputs().iter().map(|port| format!("teacher:{}", port.name)).zip(outputs).collect()
-            }
-            None => Vec::new(),
-        };
-        trainer
-            .inputs()
-            .iter()
-            .map(|wanted| {
-                let input =
-                    names.iter().position(|name| name == wanted).map(|place| batch.inputs[place].clone());
-                let target = || match &self.objective.next_token {
-                    _ if wanted != "target" => None,
-                    None => batch.target.clone(),
-                    Some(tokens) => {
-                        let place = names.iter().position(|name| name == tokens)?;
-                        super::objective::next_tokens(&batch.inputs[place])
-                    }
-                };
-                let teacher = || {
-                    taught
-                        .iter()
-                        .find(|(name, _): &&(String, Tensor)| name == wanted)
-                        .map(|(_, tensor)| tensor.clone())
-                };
-                input
-                    .or_else(target)
-                    .or_else(teacher)
-                    .or_else(|| self.objective.term_weight(wanted, done))
-                    .ok_or_else(|| CompressError::Loss(format!("nothing is given for its input `{wanted}`")))
-            })
-            .collect()
-    }
-
     /// Whether batch normalisation uses the statistics of the batch.
     fn trains_statistics(&self) -> bool {
         self.samples.is_real() && self.plan.training.batch_norm != BatchNorm::Frozen
@@ -374,7 +320,7 @@ impl<'a> Fit<'a> {
             &split,
             &mut projection,
         )?;
-        Ok((Phase::new(model, trainer, &graph), projection))
+        Ok((Phase::new(model, trainer, &graph, None), projection))
     }
 
     /// The scores of groups that have no member among the trained weights: those that they have all along.
@@ -414,7 +360,7 @@ impl<'a> Fit<'a> {
         let graph = self.training_graph(&model, &trace.facts, trained)?;
         let options = self.options(self.settings.sparsify_steps, false);
         let trainer = Trainer::new(&graph, &model.graph, self.engine, &self.load, options, &[], &mut Keep)?;
-        Ok(Phase::new(model, trainer, &graph))
+        Ok(Phase::new(model, trainer, &graph, Some(survivors)))
     }
 
     /// Estimates running statistics anew on data as it is, and puts everything into the model.
@@ -424,7 +370,7 @@ impl<'a> Fit<'a> {
             let batches = self.samples.plain(self.settings.batch, STATISTICS_BATCHES, self.plan.seed)?;
             let given: Vec<Vec<Tensor>> = batches
                 .iter()
-                .map(|batch| self.given(&phase.trainer, batch, teacher.as_deref_mut(), 1.0))
+                .map(|batch| self.given(phase, batch, teacher.as_mut(), 1.0))
                 .collect::<Result<_, _>>()?;
             let refs: Vec<Vec<&Tensor>> = given.iter().map(|batch| batch.iter().collect()).collect();
             phase.trainer.reestimate_statistics(&refs)?;

@@ -12,6 +12,8 @@ mod cut_plan;
 mod differentiate;
 mod error;
 mod eval;
+mod features;
+mod feed;
 mod fit;
 mod fuse;
 mod inspect;

@@ -1,5 +1,6 @@
 //! The loss of a run: what the model's outputs and the data suggest, or what was asked for.
 
+use super::features::Features;
 use super::{CompressError, LossPart, LossPlan, class_axis};
 use crate::autodiff::{Loss, Term, Weight};
 use crate::data::{InputSpec, TargetSpec};
@@ -26,8 +27,6 @@ pub(super) struct Objective {
     pub(super) output: usize,
     /// The axis of the classes, for classifiers.
     pub(super) class_axis: Option<usize>,
-    /// Whether the dense model's outputs are needed.
-    pub(super) teacher: bool,
     /// The input whose next tokens are the labels, for language models.
     pub(super) next_token: Option<String>,
     /// Weight of the labels beside a teacher, at the first step and at the last.
@@ -117,17 +116,22 @@ pub(super) fn holds_probabilities(tensor: &Tensor, axis: usize) -> bool {
 }
 
 /// Chooses the loss. `target` is the type of the data's targets, of which there are so many `samples`; `outputs` is
-/// what the dense model gives.
+/// what the dense model gives; `features` are the values inside of the model that are named to be compared.
 pub(super) fn choose(
     graph: &Graph,
     trace: &Trace,
     plan: &LossPlan,
-    target: Option<DType>,
-    samples: usize,
+    (target, samples): (Option<DType>, usize),
     outputs: &[Tensor],
+    features: &Features,
 ) -> Result<Objective, CompressError> {
     let Some((output, _, dims)) = main_output(graph, trace) else {
-        return Err(CompressError::Loss("the model has no float output".to_owned()));
+        let alone = plan.parts.iter().all(|(part, _)| *part == LossPart::Features);
+        if alone && !features.is_empty() {
+            return Ok(features.objective());
+        }
+        let text = "the model has no float output; --distill-on names values inside of it to train on";
+        return Err(CompressError::Loss(text.to_owned()));
     };
     let axis =
         class_axis(dims.len(), None).ok().filter(|&axis| dims[axis].is_some_and(|classes| classes > 1));
@@ -135,13 +139,13 @@ pub(super) fn choose(
     let share = if samples < MANY_SAMPLES { [LABELS[0]; 2] } else { LABELS };
     let probabilities =
         axis.is_some_and(|axis| outputs.get(output).is_some_and(|y| holds_probabilities(y, axis)));
-    let choice = Choice { plan, output, axis, dims: &dims, target, probabilities, outputs };
+    let choice = Choice { plan, output, axis, dims: &dims, target, probabilities, outputs, features };
     if !plan.parts.is_empty() {
         return choice.named(graph, trace, share);
     }
     let logits = if probabilities { " of probabilities" } else { "" };
     let given = |name: &str| Weight::Given(name.to_owned());
-    let (terms, teacher, text) = match axis {
+    let (mut terms, mut text) = match axis {
         Some(axis) if labels => {
             let terms = [choice.cross_entropy(axis, false)?, choice.distill(axis)];
             let text = format!(
@@ -149,21 +153,24 @@ pub(super) fn choose(
                  the rest",
                 share[0], share[1]
             );
-            (WEIGHTS.into_iter().map(given).zip(terms).collect(), true, text)
+            (WEIGHTS.into_iter().map(given).zip(terms).collect(), text)
         }
         _ if target.is_some_and(DType::is_float) => {
-            (vec![(1.0.into(), Term::SquaredError { output })], false, "mean squared error".to_owned())
+            (vec![(1.0.into(), Term::SquaredError { output })], "mean squared error".to_owned())
         }
-        _ => {
-            let (terms, text) = choice.distillation();
-            (terms, true, text)
-        }
+        // What is named takes the place of the outputs.
+        _ if !features.is_empty() => (Vec::new(), String::new()),
+        _ => choice.distillation(),
     };
+    if !features.is_empty() {
+        terms.extend(features.terms());
+        let plus = if text.is_empty() { "" } else { " + " };
+        text = format!("{text}{plus}{}", features.text());
+    }
     Ok(Objective {
         loss: Loss { terms },
         output,
         class_axis: axis.filter(|_| labels),
-        teacher,
         labels: share,
         next_token: None,
         text,
@@ -181,6 +188,7 @@ struct Choice<'a> {
     probabilities: bool,
     /// What the dense model gives.
     outputs: &'a [Tensor],
+    features: &'a Features,
 }
 
 impl Choice<'_> {
@@ -227,8 +235,10 @@ impl Choice<'_> {
         let missing =
             |what: &str| CompressError::Loss(format!("it needs {what}, which the data do not hold"));
         let (output, labels) = (self.output, self.target == Some(DType::I64));
-        let (mut terms, mut texts, mut teacher, mut next_token) = (Vec::new(), Vec::new(), false, None);
-        for &(part, weight) in &self.plan.parts {
+        let (mut terms, mut texts, mut next_token) = (Vec::new(), Vec::new(), None);
+        let features = LossPart::Features;
+        let unnamed = !self.features.is_empty() && self.plan.parts.iter().all(|(part, _)| *part != features);
+        for &(part, weight) in self.plan.parts.iter().chain(unnamed.then_some(&(features, 1.0))) {
             let (parts, text) = match (part, self.axis) {
                 (LossPart::CrossEntropy, Some(axis)) if labels => {
                     let logits = if self.probabilities { " of probabilities" } else { "" };
@@ -245,10 +255,8 @@ impl Choice<'_> {
                         "next-token cross-entropy".to_owned(),
                     )
                 }
-                (LossPart::Distill, _) => {
-                    teacher = true;
-                    self.distillation()
-                }
+                (LossPart::Distill, _) => self.distillation(),
+                (LossPart::Features, _) => (self.features.terms(), self.features.text()),
                 _ if !self.target.is_some_and(DType::is_float) => return Err(missing("float targets")),
                 (LossPart::BinaryCrossEntropy, _) => {
                     let squashed = self.outputs.get(output).and_then(|y| y.to_f64().ok());
@@ -275,7 +283,6 @@ impl Choice<'_> {
             loss: Loss { terms },
             output,
             class_axis: self.axis.filter(|_| labels),
-            teacher,
             labels: share,
             next_token,
             text: texts.join(" + "),

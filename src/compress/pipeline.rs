@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::budget::{self, Budget, Selection};
 use super::checkpoint::{self, Checkpoints};
+use super::features::Features;
 use super::fit::{Fit, NORM};
 use super::objective::{self, Objective};
 use super::renormalize::Renormalized;
@@ -16,7 +17,7 @@ use super::verify::prove;
 use super::{BatchNorm, CompressError, CutPlan, Event, Method, Observer, Plan, evaluate};
 
 use crate::cost::CostModel;
-use crate::data::{self, Dataset};
+use crate::data::{self, DataError, Dataset};
 use crate::engine::{Engine, LoadOptions, load_model};
 use crate::ir::{Model, Storage};
 use crate::report::{CompressReport, ModelFigures, TargetFigures, Verified};
@@ -59,13 +60,14 @@ pub fn compress(
     let floors = plan.limits.floors(&structure);
     let budget =
         Budget::new(&cost, &structure.analysis, &structure.groups, plan.target, floors, &plan.limits);
-    let (train, val) = open_data(plan, &structure)?;
+    let (train, val, targets) = open_data(plan, &structure)?;
     let run = Run {
         plan,
         engine,
         structure: &structure,
         budget: &budget,
         val: val.as_ref().or(train.as_ref()),
+        targets,
         stop,
     };
     let first = run.magnitude_selection()?;
@@ -74,26 +76,29 @@ pub fn compress(
     run.finish(outcome, &cost, notes, start, observer)
 }
 
-/// Opens training and validation data.
+/// Opens training and validation data; says also whether their targets fit the model's main output.
 fn open_data(
     plan: &Plan,
     structure: &Structure,
-) -> Result<(Option<Dataset>, Option<Dataset>), CompressError> {
-    let Some(path) = &plan.data else { return Ok((None, None)) };
+) -> Result<(Option<Dataset>, Option<Dataset>, bool), CompressError> {
+    let Some(path) = &plan.data else { return Ok((None, None, false)) };
     let graph = &structure.model().graph;
     let inputs = objective::input_specs(graph, &structure.trace);
+    let open =
+        |spec: Option<&_>| data::open_both(path, plan.val.as_deref(), &inputs, spec, &plan.data_options);
     let mut failure = None;
     for spec in objective::target_specs(graph, &structure.trace, &plan.loss) {
-        match data::open_both(path, plan.val.as_deref(), &inputs, Some(&spec), &plan.data_options) {
-            Ok((train, val)) => return Ok((Some(train), val)),
+        match open(Some(&spec)) {
+            Ok((train, val)) => return Ok((Some(train), val, true)),
             Err(error) => failure = failure.or(Some(error)),
         }
     }
+    let bare = matches!(failure, Some(DataError::MissingTarget { .. })) && plan.loss.parts.is_empty();
     match failure {
-        Some(error) => Err(error.into()),
-        None => {
-            let (train, val) = data::open_both(path, plan.val.as_deref(), &inputs, None, &plan.data_options)?;
-            Ok((Some(train), val))
+        Some(error) if !bare && !plan.loss.spares_targets() => Err(error.into()),
+        _ => {
+            let (train, val) = open(None)?;
+            Ok((Some(train), val, false))
         }
     }
 }
@@ -114,6 +119,8 @@ struct Run<'a> {
     structure: &'a Structure,
     budget: &'a Budget<'a>,
     val: Option<&'a Dataset>,
+    /// Whether the data have targets that fit.
+    targets: bool,
     stop: &'a AtomicBool,
 }
 
@@ -171,7 +178,7 @@ impl Run<'_> {
                 }
             }
         };
-        let target = train.filter(|data| data.has_target()).and_then(Dataset::target_dtype);
+        let target = train.filter(|_| self.targets).and_then(Dataset::target_dtype);
         let renormalized = self.renormalized(&samples, target)?;
         let worked = renormalized.as_ref().map_or(structure, |made| &made.structure);
         let (settings, per_epoch) = self.settings(&samples, worked, notes)?;
@@ -183,7 +190,8 @@ impl Run<'_> {
         }
         let objective = || {
             let outputs = self.dense_outputs()?;
-            objective::choose(graph, &structure.trace, &plan.loss, target, per_epoch, &outputs)
+            let features = Features::named(&worked.model().graph, &worked.trace, &plan.loss.distill_on)?;
+            objective::choose(graph, &structure.trace, &plan.loss, (target, per_epoch), &outputs, &features)
         };
         if settings.epochs == 0 {
             let objective = target.map(|_| objective()).transpose()?;
@@ -314,7 +322,7 @@ impl Run<'_> {
         batch: usize,
     ) -> Result<(Option<f64>, Option<f64>), CompressError> {
         let (Some(data), Some(objective)) = (self.val, objective) else { return Ok((None, None)) };
-        if !data.has_target() {
+        if !self.targets || !data.has_target() {
             return Ok((None, None));
         }
         let load = LoadOptions { optimize: true, ..self.plan.load };

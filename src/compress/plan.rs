@@ -74,10 +74,19 @@ pub enum LossPart {
     SmoothL1,
     /// Distillation from the dense model.
     Distill,
+    /// Squared distance to values inside of the dense model.
+    Features,
+}
+
+impl LossPart {
+    /// Whether it compares with labels or values, those of the data or next tokens.
+    pub fn takes_targets(self) -> bool {
+        !matches!(self, Self::Distill | Self::Features)
+    }
 }
 
 /// The loss of a run.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default)]
 pub struct LossPlan {
     /// The parts and their weights; none means that the model's outputs and the data decide.
     pub parts: Vec<(LossPart, f64)>,
@@ -85,6 +94,16 @@ pub struct LossPlan {
     pub label_smoothing: f64,
     /// A weight for each class; none means 1.
     pub class_weights: Vec<f64>,
+    /// The names of values inside of the model that are to stay close to those of the dense model.
+    pub distill_on: Vec<Regex>,
+}
+
+impl LossPlan {
+    /// Whether targets are only used where the data have some that fit: nothing in the loss asks for them.
+    pub fn spares_targets(&self) -> bool {
+        let asks = |part: LossPart| part.takes_targets() && part != LossPart::NextToken;
+        !self.parts.is_empty() && !self.parts.iter().any(|&(part, _)| asks(part))
+    }
 }
 
 /// The base optimiser of SAFE.

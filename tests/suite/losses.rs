@@ -153,3 +153,56 @@ fn losses_and_their_gradients_are_those_of_their_definitions() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+#[test]
+fn features_are_compared_where_they_are_computed() {
+    let engine = onnx_runtime();
+    let mut random = Random::new(3);
+    let mut draw = || {
+        Tensor::new(vec![ROWS, CLASSES], (0..ROWS * CLASSES).map(|_| random.normal()).collect::<Vec<f64>>())
+            .unwrap()
+    };
+    let (x, w, taught) = (draw(), draw(), draw());
+    // The output is the sigmoid of the value that is compared.
+    let model = model(&w, true);
+    let shapes = InputShapes::new(&model.graph, &[("x".to_owned(), vec![ROWS, CLASSES])]).unwrap();
+    let traced = trace(&model, &*engine, &LoadOptions::default(), &shapes).unwrap();
+    let inner = model.graph.find("y").unwrap();
+    let loss = Loss {
+        terms: vec![
+            (2.0.into(), Term::Features { value: inner }),
+            (1.0.into(), Term::SquaredError { output: 0 }),
+        ],
+    };
+    assert_eq!(loss.taught(&model.graph), [inner]);
+    let request = Request {
+        loss,
+        trainable: vec![model.graph.find("w").unwrap()],
+        batch_statistics: None,
+        elementary: false,
+        freeze_unsupported: false,
+    };
+    let graph = differentiate(&model, &traced.facts, &request).unwrap();
+    let given = [("x", &x), ("teacher:y", &taught), ("target", &taught)];
+    let results = run(&*engine, &graph.model, &given).unwrap();
+    let numbers = |tensor: &Tensor| tensor.to_f64().unwrap();
+    let (w, taught) = (numbers(&w), numbers(&taught));
+    let size = mean(&taught, &taught, |y, _| y * y);
+    let defined = |w: &[f64]| {
+        let y: Vec<f64> = numbers(&x).iter().zip(w).map(|(x, w)| x + w).collect();
+        let outputs: Vec<f64> = y.iter().map(|&y| sigmoid(y)).collect();
+        2.0 * mean(&y, &taught, |y, t| (y - t).powi(2)) / size
+            + mean(&outputs, &taught, |y, t| (y - t).powi(2))
+    };
+    let (found, gradient) = (numbers(&results[0])[0], numbers(&results[1]));
+    assert!((found - defined(&w)).abs() < 1e-9, "{found}, not {}", defined(&w));
+    for (index, found) in gradient.into_iter().enumerate() {
+        let moved = |by: f64| {
+            let mut w = w.clone();
+            w[index] += by;
+            defined(&w)
+        };
+        let slope = (moved(1e-5) - moved(-1e-5)) / 2e-5;
+        assert!((found - slope).abs() < 1e-8, "slope {index} is {found}, not {slope}");
+    }
+}
