@@ -176,12 +176,13 @@ fn training_graph(args: &Args, model: &Model, traced: &Trace) -> TrainingGraph {
         probabilities: false,
         smoothing: 0.0,
         class_weights: Vec::new(),
-        sparse: next_token,
+        ignore_index: next_token.then_some(-1),
     };
     let request = Request {
         loss: Loss { terms: vec![(1.0.into(), term)] },
-        trainable: trainable_initializers(&model.graph, &traced.facts),
+        trainable: trainable_initializers(&model.graph, &traced.facts, |_| true),
         batch_statistics: Some(Statistics::Own),
+        dropout: false,
         elementary: false,
         freeze_unsupported: false,
     };

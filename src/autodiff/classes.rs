@@ -1,8 +1,12 @@
 //! Losses over classes: cross-entropy on labels, and distillation of a teacher's decision.
 
 use super::loss::Writer;
+use super::terms::Shares;
 use crate::ir::ValueId;
 use crate::tensor::Tensor;
+
+/// What stands for a class in a comparison with labels that no label may be equal to.
+const NO_LABEL: i64 = i64::MAX;
 
 impl Writer<'_> {
     /// The axes with the class axis last, and the way back.
@@ -46,21 +50,23 @@ impl Writer<'_> {
         labels: ValueId,
         dims: &[usize],
         (class_axis, probabilities): (usize, bool),
-        shares: Option<(f64, &[f64])>,
+        shares: &Shares<'_>,
     ) -> (ValueId, ValueId) {
         let rank = dims.len();
         let (order, back) = Self::class_last(rank, class_axis);
         let last = self.tape.transpose(output, &order);
         let (logits, factor) = self.logits(last, probabilities);
-        let classes: Vec<i64> = (0..dims[class_axis] as i64).collect();
+        // No label is equal to the entry of a class that does not count.
+        let entry = |class| if Some(class) == shares.ignore_index { NO_LABEL } else { class };
+        let classes: Vec<i64> = (0..dims[class_axis] as i64).map(entry).collect();
         let classes = self.tape.constant(&Tensor::vector(classes));
         let labels_column = self.tape.unsqueeze(labels, &[rank - 1]);
         let hit = self.tape.op("Equal", &[labels_column, classes]);
         let hit = self.tape.indicator(hit);
         let log_softmax = self.along_last("LogSoftmax", logits, rank);
-        if let Some((smoothing, weights)) = shares {
+        if !shares.is_plain() {
             let softmax = self.along_last("Softmax", logits, rank);
-            let (value, grad) = self.spread(log_softmax, softmax, hit, rank, smoothing, weights);
+            let (value, grad) = self.spread(log_softmax, softmax, hit, rank, shares);
             return (value, self.finish(grad, factor, &back));
         }
         let picked = self.tape.mul(log_softmax, hit);

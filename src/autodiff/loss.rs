@@ -1,6 +1,7 @@
 //! Losses, and their gradients with respect to the model's outputs.
 
 use super::AutodiffError;
+use super::terms::Shares;
 use crate::ir::{DeclaredDim, Facts, Graph, ValueId};
 use crate::ops::{Tape, TapeStart};
 use crate::tensor::DType;
@@ -55,8 +56,9 @@ pub enum Term {
         smoothing: f64,
         /// A weight for each class: of its terms, and of the labels that the mean counts; none means 1.
         class_weights: Vec<f64>,
-        /// Whether labels that are no class are left out, of the mean too. Else they must not occur.
-        sparse: bool,
+        /// The label that does not count, neither in the sum nor for the mean. Labels that are no class do not count
+        /// either then; without it they must not occur.
+        ignore_index: Option<i64>,
     },
     /// The cross-entropy of independent yes-or-no decisions, with the input `target` of the output's dimensions and
     /// values from 0 to 1: `mean(-target log p - (1 - target) log(1 - p))`, `p` the sigmoid of the output.
@@ -253,10 +255,11 @@ impl Writer<'_> {
     /// The value of a term and its gradient with respect to the output.
     fn term(&mut self, term: &Term, output: ValueId, input: ValueId, dims: &[usize]) -> (ValueId, ValueId) {
         match term {
-            Term::CrossEntropy { class_axis, probabilities, smoothing, class_weights, sparse, .. } => {
-                let plain = *smoothing == 0.0 && class_weights.is_empty() && !sparse;
-                let shares = (!plain).then_some((*smoothing, class_weights.as_slice()));
-                self.cross_entropy(output, input, dims, (*class_axis, *probabilities), shares)
+            Term::CrossEntropy {
+                class_axis, probabilities, smoothing, class_weights, ignore_index, ..
+            } => {
+                let shares = Shares { smoothing: *smoothing, class_weights, ignore_index: *ignore_index };
+                self.cross_entropy(output, input, dims, (*class_axis, *probabilities), &shares)
             }
             Term::BinaryCrossEntropy { probabilities, .. } => {
                 self.binary_cross_entropy(output, input, dims.len(), *probabilities)

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use thiserror::Error;
 
 use crate::ir::{Facts, Graph, Model, NodeId, ValueId, Violation, drop_unused};
-use crate::ops::{self, NodeView, RunningStatistic, Statistics, Tape, TapeStart};
+use crate::ops::{self, Dropped, NodeView, RunningStatistic, Statistics, Tape, TapeStart};
 use crate::tensor::DType;
 
 /// Why there is no training graph.
@@ -54,6 +54,8 @@ pub struct Request {
     pub trainable: Vec<ValueId>,
     /// Whether normalisations use the batch's own statistics, and what is then returned.
     pub batch_statistics: Option<Statistics>,
+    /// Whether elements are dropped out, by masks that are inputs of the training graph.
+    pub dropout: bool,
     /// Whether normalisations over the batch are written in elementary operators, for engines that need it.
     pub elementary: bool,
     /// Whether a node without gradient freezes what lies before it, instead of being an error.
@@ -75,6 +77,8 @@ pub struct TrainingGraph {
     pub frozen: Vec<(String, String)>,
     /// Inputs that the loss adds to those of the model.
     pub targets: Vec<ValueId>,
+    /// What is dropped out, and the inputs that take the masks.
+    pub dropped: Vec<Dropped>,
 }
 
 /// Writes the training graph of `model`, of which `facts` were traced.
@@ -101,6 +105,7 @@ pub fn differentiate(
         Some(wanted) => ops::use_batch_statistics(&mut model.graph, &mut facts, wanted),
         None => Vec::new(),
     };
+    let mut dropped = ops::drop_elements(&mut model.graph, &mut facts, opset, request.dropout);
     let forward_graph = model.graph.clone();
     let forward: Vec<NodeId> = forward_graph.nodes().map(|(id, _)| id).collect();
     let active = active_values(&model.graph, &facts, &request.trainable);
@@ -154,6 +159,7 @@ pub fn differentiate(
         ops::convolve_images_together(&mut model.graph, &facts, opset);
     }
     drop_unused(&mut model.graph);
+    drop_unread_masks(&mut model.graph, &mut dropped);
     let violations = model.graph.check();
     if !violations.is_empty() {
         return Err(AutodiffError::Invalid(violations));
@@ -165,7 +171,18 @@ pub fn differentiate(
         loss: seeds.loss,
         frozen: unsupported,
         targets: seeds.targets,
+        dropped,
     })
+}
+
+/// Leaves out masks of what the loss does not depend on.
+fn drop_unread_masks(graph: &mut Graph, dropped: &mut Vec<Dropped>) {
+    let consumers = graph.consumers();
+    let unread = |mask: ValueId| consumers[mask.index()].is_empty();
+    let left: Vec<ValueId> = dropped.iter().map(|node| node.mask).filter(|&mask| unread(mask)).collect();
+    dropped.retain(|node| !left.contains(&node.mask));
+    let inputs = graph.inputs().iter().copied().filter(|input| !left.contains(input)).collect();
+    graph.set_inputs(inputs);
 }
 
 /// Why nothing is trained, for a model whose weights are of half precision.

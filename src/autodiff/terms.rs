@@ -7,6 +7,20 @@ use crate::tensor::Tensor;
 /// What keeps a probability from 0 and 1.
 const FLOOR: f64 = 1e-7;
 
+/// How labels count in a cross-entropy.
+pub(super) struct Shares<'a> {
+    pub(super) smoothing: f64,
+    pub(super) class_weights: &'a [f64],
+    pub(super) ignore_index: Option<i64>,
+}
+
+impl Shares<'_> {
+    /// Whether every label counts in full, and alike.
+    pub(super) fn is_plain(&self) -> bool {
+        self.smoothing == 0.0 && self.class_weights.is_empty() && self.ignore_index.is_none()
+    }
+}
+
 impl Writer<'_> {
     /// Cross-entropy on labels of which a share is spread over all classes, and that count by the weight of their
     /// class. The classes are the last axis; `hit` is 1 at each label.
@@ -16,9 +30,9 @@ impl Writer<'_> {
         softmax: ValueId,
         hit: ValueId,
         rank: usize,
-        smoothing: f64,
-        class_weights: &[f64],
+        shares: &Shares<'_>,
     ) -> (ValueId, ValueId) {
+        let &Shares { smoothing, class_weights, .. } = shares;
         let own = self.tape.scale(hit, 1.0 - smoothing);
         let classes = self.tape.reduce_sum(hit, &[rank - 1], true);
         let classes = self.spread_evenly(classes, hit, smoothing, rank);
@@ -32,6 +46,9 @@ impl Writer<'_> {
         };
         let axes: Vec<usize> = (0..rank).collect();
         let count = self.tape.reduce_sum(counted, &axes, false);
+        // Where no label counts, the loss is zero.
+        let least = self.tape.scalar(FLOOR);
+        let count = self.tape.op("Max", &[count, least]);
         let terms = self.tape.mul(target, log_softmax);
         let sum = self.tape.reduce_sum(terms, &axes, false);
         let mean = self.tape.div(sum, count);

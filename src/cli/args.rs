@@ -80,6 +80,13 @@ pub(super) struct CompressArgs {
     /// A weight for each class of the cross-entropy
     #[arg(long, value_name = "X,..", value_delimiter = ',', value_parser = values::above_zero)]
     pub(super) class_weights: Vec<f64>,
+    /// The label of positions that do not count, such as 255 in segmentation; for next-token, a token that is not
+    /// learned, such as the padding
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(super) ignore_index: Option<i64>,
+    /// Temperature of the distillation of a classifier [default: 3]
+    #[arg(long, value_name = "X", value_parser = values::above_zero)]
+    pub(super) temperature: Option<f64>,
     /// Keeps values inside of the model whose names match this regular expression close to those of the dense model:
     /// one more part of the loss (see features), or the whole one where the data have no targets; may be given several
     /// times
@@ -253,6 +260,15 @@ pub(super) struct DifferentiateArgs {
     /// axis 1 of [N, C, H, W]
     #[arg(long, value_name = "A", allow_negative_numbers = true)]
     pub(super) class_axis: Option<i64>,
+    /// Share of each label that is spread evenly over all classes, from 0 to below 1
+    #[arg(long, value_name = "X", default_value_t = 0.0, value_parser = values::below_one)]
+    pub(super) label_smoothing: f64,
+    /// A weight for each class of the cross-entropy
+    #[arg(long, value_name = "X,..", value_delimiter = ',', value_parser = values::above_zero)]
+    pub(super) class_weights: Vec<f64>,
+    /// The label of positions that do not count in the cross-entropy; labels that are no class do not count either then
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(super) ignore_index: Option<i64>,
     /// Whether batch normalisation uses its running statistics or those of the batch
     #[arg(long, value_enum, default_value_t = BatchNormArg::Frozen)]
     pub(super) batch_norm: BatchNormArg,
@@ -311,6 +327,9 @@ pub(super) struct EvalArgs {
     /// The loss; auto goes by the data
     #[arg(long, value_enum, default_value_t = EvalLossArg::Auto)]
     pub(super) loss: EvalLossArg,
+    /// The label of positions that do not count
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(super) ignore_index: Option<i64>,
     /// Samples in a run
     #[arg(long, value_name = "N", value_parser = values::positive)]
     pub(super) batch: Option<usize>,
@@ -409,12 +428,16 @@ pub(super) enum EvalLossArg {
     Mse,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum TargetLossArg {
     /// Cross-entropy on integer labels
     CrossEntropy,
+    /// Binary cross-entropy on targets from 0 to 1
+    Bce,
     /// Mean squared error
     Mse,
+    /// The absolute difference, squared near zero
+    SmoothL1,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -128,32 +128,56 @@ fn loss(args: &CompressArgs) -> Result<LossPlan, Failure> {
     if args.distill_on.is_empty() && parts.iter().any(|(part, _)| *part == LossPart::Features) {
         return wrong("features of what?", "name values inside of the model with --distill-on");
     }
-    let spread = args.label_smoothing > 0.0 || !args.class_weights.is_empty();
+    let spread = args.label_smoothing > 0.0 || !args.class_weights.is_empty() || args.ignore_index.is_some();
     if spread && !parts.is_empty() && !parts.iter().any(labels) {
-        return wrong("it has no classes", "leave --label-smoothing and --class-weights out");
+        return wrong("it has no classes", "leave --label-smoothing, --class-weights and --ignore-index out");
+    }
+    let distils = |(part, _): &(LossPart, f64)| *part == LossPart::Distill;
+    if args.temperature.is_some() && !parts.is_empty() && !parts.iter().any(distils) {
+        return wrong("it has no distillation", "leave --temperature out, or add distill");
     }
     Ok(LossPlan {
         parts,
         label_smoothing: args.label_smoothing,
         class_weights: args.class_weights.clone(),
+        ignore_index: args.ignore_index,
+        temperature: args.temperature,
         distill_on: args.distill_on.clone(),
     })
 }
 
 pub(super) fn differentiate(args: &DifferentiateArgs) -> Result<DifferentiatePlan, Failure> {
     writable("-o", &args.output, &args.model, args.force)?;
-    let loss = match args.loss {
-        TargetLossArg::CrossEntropy => TargetLoss::CrossEntropy,
-        TargetLossArg::Mse => TargetLoss::SquaredError,
+    let (loss, name) = match args.loss {
+        TargetLossArg::CrossEntropy => (
+            TargetLoss::CrossEntropy {
+                class_axis: args.class_axis,
+                smoothing: args.label_smoothing,
+                class_weights: args.class_weights.clone(),
+                ignore_index: args.ignore_index,
+            },
+            "cross-entropy",
+        ),
+        TargetLossArg::Bce => (TargetLoss::BinaryCrossEntropy, "bce"),
+        TargetLossArg::Mse => (TargetLoss::SquaredError, "mse"),
+        TargetLossArg::SmoothL1 => (TargetLoss::SmoothL1, "smooth-l1"),
     };
-    if loss == TargetLoss::SquaredError && args.class_axis.is_some() {
-        return Err(Failure::usage("--loss mse has no classes".to_owned(), "leave --class-axis out"));
+    let of_classes = [
+        ("--class-axis", args.class_axis.is_some()),
+        ("--label-smoothing", args.label_smoothing > 0.0),
+        ("--class-weights", !args.class_weights.is_empty()),
+        ("--ignore-index", args.ignore_index.is_some()),
+    ];
+    if let (false, Some((option, _))) =
+        (args.loss == TargetLossArg::CrossEntropy, of_classes.iter().find(|(_, given)| *given))
+    {
+        let hint = "leave it out, or take --loss cross-entropy";
+        return Err(Failure::usage(format!("{option}: --loss {name} has no classes"), hint));
     }
     Ok(DifferentiatePlan {
         model: model(&args.model, &args.shapes.shape, &args.engine),
         output: args.output.clone(),
         loss,
-        class_axis: args.class_axis,
         batch_statistics: args.batch_norm == BatchNormArg::Train,
         force: args.force,
     })
@@ -170,7 +194,7 @@ pub(super) fn eval(args: &EvalArgs) -> EvalPlan {
     EvalPlan {
         model: args.model.clone(),
         data: args.data.clone(),
-        data_options: pixels(&args.pixels),
+        data_options: DataOptions { ignore_index: args.ignore_index, ..pixels(&args.pixels) },
         loss: match args.loss {
             EvalLossArg::Auto => LossChoice::Auto,
             EvalLossArg::CrossEntropy => LossChoice::CrossEntropy,

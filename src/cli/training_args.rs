@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use regex::Regex;
-use safe_onnx::compress::{BatchNorm, CheckpointPlan, Optimizer, RateSchedule, Training};
+use safe_onnx::compress::{BatchNorm, CheckpointPlan, Dropout, Optimizer, RateSchedule, Training};
 
 use super::values;
 
@@ -33,6 +33,9 @@ pub(super) struct TrainingArgs {
     /// What batch normalisation does while the model is trained
     #[arg(long, value_enum, default_value_t = TrainedBatchNormArg::Auto)]
     pub(super) batch_norm: TrainedBatchNormArg,
+    /// Whether Dropout drops elements while the model is trained; the written model never does
+    #[arg(long, value_enum, default_value_t = DropoutArg::Auto)]
+    pub(super) dropout: DropoutArg,
     /// Radius of the ascent; 0 turns it off
     #[arg(long, value_name = "X", value_parser = values::not_negative)]
     pub(super) rho: Option<f64>,
@@ -120,6 +123,11 @@ impl TrainingArgs {
                 TrainedBatchNormArg::Train => BatchNorm::Train,
                 TrainedBatchNormArg::Frozen => BatchNorm::Frozen,
             },
+            dropout: match self.dropout {
+                DropoutArg::Auto => Dropout::Auto,
+                DropoutArg::On => Dropout::On,
+                DropoutArg::Off => Dropout::Off,
+            },
             radius: self.rho,
             penalty: self.lambda,
             dual_interval: self.dual_interval,
@@ -168,4 +176,14 @@ pub(super) enum TrainedBatchNormArg {
     Train,
     /// Running statistics, which stay as they are
     Frozen,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum DropoutArg {
+    /// With data: on; without: off
+    Auto,
+    /// Each Dropout node drops elements with its ratio
+    On,
+    /// Everything passes
+    Off,
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::best::Best;
 use super::budget::{Budget, Selection};
 use super::checkpoint::{Checkpoint, Checkpoints};
+use super::dropout::Masks;
 use super::{CompressError, Event, Observer};
 use crate::autodiff::TrainingGraph;
 use crate::deps::Survivors;
@@ -40,6 +41,7 @@ pub(super) struct Phase {
     pub(super) trained: Vec<String>,
     /// What the model has left of the dense one; nothing for the dense one itself.
     pub(super) survivors: Option<Survivors>,
+    pub(super) masks: Masks,
     pub(super) notes: Vec<String>,
 }
 
@@ -50,14 +52,20 @@ impl Phase {
         trainer: Trainer,
         graph: &TrainingGraph,
         survivors: Option<Survivors>,
+        masks: Masks,
     ) -> Self {
         let name = |id| model.graph.value(id).name().to_owned();
         let trained = graph.gradients.iter().map(|&(weight, _)| name(weight)).collect();
         let notes = graph.frozen.iter().map(|(node, reason)| {
             format!("{node} has no gradient, weights before it stay as they are: {reason}")
         });
-        let notes = notes.collect();
-        Self { model, trainer, trained, survivors, notes }
+        let active = match graph.dropped.len() {
+            0 => None,
+            1 => Some("1 Dropout node is active in training".to_owned()),
+            count => Some(format!("{count} Dropout nodes are active in training")),
+        };
+        let notes = notes.chain(active).collect();
+        Self { model, trainer, trained, survivors, masks, notes }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use super::objective::holds_probabilities;
+use super::objective::{holds_probabilities, lies_between_0_and_1};
 use super::structure::{traced, unfolded};
 use super::tool::{ModelPlan, ToolError, class_axis};
 use crate::autodiff::{self, Loss, Request, Term};
@@ -22,8 +22,6 @@ pub struct DifferentiatePlan {
     pub output: PathBuf,
     /// The loss.
     pub loss: TargetLoss,
-    /// The axis of the classes; a negative one counts from the back. Nothing: see [`class_axis`].
-    pub class_axis: Option<i64>,
     /// Whether batch normalisation uses the batch's own statistics.
     pub batch_statistics: bool,
     /// Whether an existing file is replaced.
@@ -31,20 +29,30 @@ pub struct DifferentiatePlan {
 }
 
 /// A loss against targets that the data bring.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum TargetLoss {
-    /// Cross-entropy on integer labels.
-    CrossEntropy,
+    /// Cross-entropy on integer labels; see [`Term::CrossEntropy`].
+    CrossEntropy {
+        /// The axis of the classes; a negative one counts from the back. Nothing: see [`class_axis`].
+        class_axis: Option<i64>,
+        /// The share of each label that is spread evenly over all classes.
+        smoothing: f64,
+        /// A weight for each class; none means 1.
+        class_weights: Vec<f64>,
+        /// The label that does not count.
+        ignore_index: Option<i64>,
+    },
+    /// Cross-entropy of independent yes-or-no decisions.
+    BinaryCrossEntropy,
     /// Mean squared error.
     SquaredError,
+    /// The absolute difference, squared near zero.
+    SmoothL1,
 }
-
-/// Constants of a node become weights only when they are larger than this, in elements.
-const CONSTANT: usize = 64;
 
 /// Runs `differentiate`: writes a model whose inputs are those of the model, `target`, and the trained initializers,
 /// which keep their values as defaults; and whose outputs are `loss`, `grad:NAME` for each of them, and with batch
-/// statistics the updated running ones. The loss is that of the model's first output; for cross-entropy, one that
+/// statistics the updated running ones. The loss is that of the model's first output; for cross-entropies, one that
 /// holds probabilities on random inputs is taken for such, others for logits.
 ///
 /// # Errors
@@ -59,33 +67,44 @@ pub fn differentiate(plan: &DifferentiatePlan) -> Result<DifferentiateReport, To
     let trace = traced(&model, &*engine.engine, &plan.model.runtime.load, &shapes)?;
     let output = model.graph.outputs().first().and_then(|&id| trace.facts.get(id));
     let rank = output.map_or(0, |seen| seen.dims.len());
-    let term = match plan.loss {
+    let first = || -> Result<Option<Tensor>, ToolError> {
+        let mut session = load_model(&*engine.engine, &plan.model.runtime.load, &model)?;
+        let inputs: Vec<(&str, &Tensor)> =
+            trace.inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+        Ok(session.run(&inputs)?.into_iter().next())
+    };
+    let term = match &plan.loss {
         TargetLoss::SquaredError => Term::SquaredError { output: 0 },
-        TargetLoss::CrossEntropy => {
-            let class_axis = class_axis(rank, plan.class_axis)?;
-            let mut session = load_model(&*engine.engine, &plan.model.runtime.load, &model)?;
-            let inputs: Vec<(&str, &Tensor)> =
-                trace.inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
-            let outputs = session.run(&inputs)?;
-            let probabilities = outputs.first().is_some_and(|values| holds_probabilities(values, class_axis));
+        TargetLoss::SmoothL1 => Term::SmoothL1 { output: 0 },
+        TargetLoss::BinaryCrossEntropy => {
+            let probabilities = first()?.is_some_and(|values| lies_between_0_and_1(&values));
+            Term::BinaryCrossEntropy { output: 0, probabilities }
+        }
+        TargetLoss::CrossEntropy { class_axis: axis, smoothing, class_weights, ignore_index } => {
+            let class_axis = class_axis(rank, *axis)?;
+            let classes = output.filter(|seen| !seen.varies[class_axis]).map(|seen| seen.dims[class_axis]);
+            if let Some(classes) = classes.filter(|&count| ![0, count].contains(&class_weights.len())) {
+                return Err(ToolError::Setting {
+                    place: "--class-weights".to_owned(),
+                    problem: format!("{} are given for {classes} classes", class_weights.len()),
+                });
+            }
             Term::CrossEntropy {
                 output: 0,
                 class_axis,
-                probabilities,
-                smoothing: 0.0,
-                class_weights: Vec::new(),
-                sparse: false,
+                probabilities: first()?.is_some_and(|values| holds_probabilities(&values, class_axis)),
+                smoothing: *smoothing,
+                class_weights: class_weights.clone(),
+                ignore_index: *ignore_index,
             }
         }
     };
-    let trainable = autodiff::trainable_initializers(&model.graph, &trace.facts)
-        .into_iter()
-        .filter(|id| own.contains(id) || is_weight_like(&model, *id))
-        .collect();
+    let trainable = autodiff::trainable_initializers(&model.graph, &trace.facts, |id| own.contains(&id));
     let request = Request {
         loss: Loss { terms: vec![(1.0.into(), term)] },
         trainable,
         batch_statistics: plan.batch_statistics.then_some(crate::ops::Statistics::Running),
+        dropout: false,
         elementary: false,
         freeze_unsupported: false,
     };
@@ -123,9 +142,4 @@ pub fn differentiate(plan: &DifferentiatePlan) -> Result<DifferentiateReport, To
         gradients: training.gradients.iter().map(|&(weight, grad)| (name(weight), name(grad))).collect(),
         statistics: training.statistics.iter().map(|seen| (name(seen.running), name(seen.updated))).collect(),
     })
-}
-
-fn is_weight_like(model: &Model, id: ValueId) -> bool {
-    let tensor = model.graph.value(id).initializer();
-    tensor.is_some_and(|tensor| tensor.dims().len() >= 2 && tensor.count() > CONSTANT)
 }

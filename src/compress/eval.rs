@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::tool::{Runtime, ToolError, class_axis, input_specs};
 use super::{LossChoice, score};
-use crate::data::{DataOptions, Dataset, InputSpec, Part, TargetSpec, open};
+use crate::data::{Batch, DataOptions, Dataset, InputSpec, Part, TargetSpec, open};
 use crate::engine::{Session, discover, load_model};
 use crate::ir::{DeclaredDim, Model};
 use crate::report::EvalReport;
@@ -44,7 +44,7 @@ pub struct Evaluation {
 }
 
 /// Runs the model on every sample of `data` as it is and compares output number `output` with the targets, in runs
-/// of `batch` samples. Outputs whose rows all are probabilities are taken for such, others for logits. Where the
+/// of `batch` samples. `target` gives the targets of a batch whose inputs have these names. Outputs whose rows all are probabilities are taken for such, others for logits. Where the
 /// model's batch is fixed, it takes the place of `batch`, and the last run is filled up with copies that do not
 /// count.
 ///
@@ -53,12 +53,13 @@ pub struct Evaluation {
 pub fn evaluate(
     session: &mut dyn Session,
     data: &Dataset,
-    output: usize,
-    class_axis: usize,
+    (output, class_axis): (usize, usize),
     batch: usize,
+    target: &dyn Fn(&[&str], &Batch) -> Option<Tensor>,
 ) -> Result<Evaluation, ToolError> {
-    let names: Vec<String> =
+    let inputs: Vec<String> =
         session.inputs().iter().filter(|port| !port.optional).map(|port| port.name.clone()).collect();
+    let names: Vec<&str> = inputs.iter().map(String::as_str).collect();
     let fixed = session
         .inputs()
         .iter()
@@ -73,10 +74,10 @@ pub fn evaluate(
             padded.resize(fixed, last);
         }
         let samples = data.batch(&padded, None)?;
-        let given: Vec<(&str, &Tensor)> = names.iter().map(String::as_str).zip(&samples.inputs).collect();
+        let given: Vec<(&str, &Tensor)> = names.iter().copied().zip(&samples.inputs).collect();
         let outputs = session.run(&given)?;
-        let (Some(target), Some(values)) = (&samples.target, outputs.get(output)) else { continue };
-        score::add(&mut sum, values, target, class_axis, chunk)?;
+        let (Some(target), Some(values)) = (target(&names, &samples), outputs.get(output)) else { continue };
+        score::add(&mut sum, values, &target, class_axis, chunk)?;
     }
     Ok(sum.evaluation(data.len()))
 }
@@ -96,7 +97,10 @@ pub fn eval(plan: &EvalPlan) -> Result<EvalReport, ToolError> {
     let spec = target_spec(plan, &inputs, &dims, axis.as_ref().ok().copied())?;
     let data = open(&plan.data, Part::Val, &inputs, Some(&spec), &plan.data_options)?;
     let axis = if spec.dtype.is_float() { 0 } else { axis? };
-    let found = evaluate(&mut *session, &data, output, axis, plan.batch.unwrap_or(BATCH))?;
+    let found = {
+        let target = |_: &[&str], batch: &Batch| batch.target.clone();
+        evaluate(&mut *session, &data, (output, axis), plan.batch.unwrap_or(BATCH), &target)?
+    };
     Ok(EvalReport {
         model: plan.model.display().to_string(),
         data: data.describe(),

@@ -3,7 +3,6 @@
 use super::CompressError;
 use super::course::Phase;
 use super::fit::Fit;
-use super::objective::next_tokens;
 use crate::autodiff::taught_input;
 use crate::data::Batch;
 use crate::engine::{LoadOptions, Session, load_model};
@@ -15,6 +14,15 @@ pub(super) struct Teacher {
     session: Box<dyn Session>,
     /// What it gives, and the inputs of training graphs that take it.
     answers: Vec<(ValueId, String)>,
+}
+
+/// How far the run is when a batch is used.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Progress {
+    /// The share of all steps that is done.
+    pub(super) done: f64,
+    /// The number of the batch in the run; nothing for one that is not learned.
+    pub(super) batch: Option<usize>,
 }
 
 impl Fit<'_> {
@@ -32,13 +40,13 @@ impl Fit<'_> {
         Ok(Some(Teacher { session: load_model(self.engine, &load, &model)?, answers }))
     }
 
-    /// The tensors that the trainer of `phase` takes, in its order, once the share `done` of all steps is done.
+    /// The tensors that the trainer of `phase` takes, in its order, at this point of the run.
     pub(super) fn given(
         &self,
         phase: &Phase,
         batch: &Batch,
         teacher: Option<&mut Teacher>,
-        done: f64,
+        progress: Progress,
     ) -> Result<Vec<Tensor>, CompressError> {
         let names: Vec<&str> = self.structure.trace.inputs.iter().map(|(name, _)| name.as_str()).collect();
         let mut taught = match teacher {
@@ -59,14 +67,7 @@ impl Fit<'_> {
             .map(|wanted| {
                 let input =
                     names.iter().position(|name| name == wanted).map(|place| batch.inputs[place].clone());
-                let target = || match &self.objective.next_token {
-                    _ if wanted != "target" => None,
-                    None => batch.target.clone(),
-                    Some(tokens) => {
-                        let place = names.iter().position(|name| name == tokens)?;
-                        next_tokens(&batch.inputs[place])
-                    }
-                };
+                let target = || (wanted == "target").then(|| self.objective.target(&names, batch)).flatten();
                 let mut answer = || {
                     let place = taught.iter().position(|(name, _): &(&String, Tensor)| *name == wanted)?;
                     Some(taught.swap_remove(place).1)
@@ -74,7 +75,8 @@ impl Fit<'_> {
                 input
                     .or_else(target)
                     .or_else(&mut answer)
-                    .or_else(|| self.objective.term_weight(wanted, done))
+                    .or_else(|| self.objective.term_weight(wanted, progress.done))
+                    .or_else(|| phase.masks.draw(wanted, progress.batch))
                     .ok_or_else(|| CompressError::Loss(format!("nothing is given for its input `{wanted}`")))
             })
             .collect()

@@ -7,13 +7,14 @@ use super::best::Best;
 use super::budget::{Budget, Selection};
 use super::checkpoint::{Checkpoint, Checkpoints};
 use super::course::{ByBudget, Course, Phase, Pruning, Record, Written};
-use super::feed::Teacher;
+use super::dropout::Masks;
+use super::feed::{Progress, Teacher};
 use super::objective::Objective;
 use super::samples::Samples;
 use super::settings::Settings;
 use super::structure::Structure;
-use super::{BatchNorm, CompressError, Event, Observer, Plan};
-use crate::autodiff::{Request, TrainingGraph, differentiate, trainable_initializers};
+use super::{BatchNorm, CompressError, Dropout, Event, Observer, Plan};
+use crate::autodiff::{Request, TrainingGraph, differentiate};
 use crate::engine::{Engine, LoadOptions};
 use crate::ir::{Facts, Model, ValueId};
 use crate::report::{Epoch, TrainFigures};
@@ -129,10 +130,15 @@ impl<'a> Fit<'a> {
                 self.cut(course, &mut made)?;
             }
             let done = course.record.step as f64 / settings.total_steps.max(1) as f64;
+            let first = course.record.step * settings.accumulate;
             let given = batches
                 .by_ref()
                 .take(settings.accumulate)
-                .map(|batch| self.given(&course.phase, &batch?, teacher.as_deref_mut(), done))
+                .enumerate()
+                .map(|(place, batch)| {
+                    let progress = Progress { done, batch: Some(first + place) };
+                    self.given(&course.phase, &batch?, teacher.as_deref_mut(), progress)
+                })
                 .collect::<Result<Vec<_>, _>>()?;
             if given.len() < settings.accumulate {
                 break;
@@ -257,6 +263,28 @@ impl<'a> Fit<'a> {
         self.samples.is_real() && self.plan.training.batch_norm != BatchNorm::Frozen
     }
 
+    /// Whether Dropout is active.
+    fn drops(&self) -> bool {
+        match self.plan.training.dropout {
+            Dropout::Auto => self.samples.is_real(),
+            Dropout::On => true,
+            Dropout::Off => false,
+        }
+    }
+
+    /// The masks of Dropout for batches of the run.
+    fn masks(&self, graph: &TrainingGraph, model: &Model) -> Result<Masks, CompressError> {
+        if graph.dropped.is_empty() {
+            return Ok(Masks::default());
+        }
+        let seed = self.plan.seed;
+        let batches = self.samples.plain(self.settings.batch, 1, seed)?;
+        let Some(batch) = batches.first() else { return Ok(Masks::default()) };
+        let names = self.structure.trace.inputs.iter().map(|(name, _)| name.as_str());
+        let inputs: Vec<(&str, &Tensor)> = names.zip(&batch.inputs).collect();
+        Masks::of(graph, model, self.engine, &self.load, &inputs, seed)
+    }
+
     /// The training graph of the initializers `trained`, or of those that the plan lets be trained.
     fn training_graph(
         &self,
@@ -266,7 +294,9 @@ impl<'a> Fit<'a> {
     ) -> Result<TrainingGraph, CompressError> {
         let trainable: Vec<ValueId> = match trained {
             Some(names) => names.iter().filter_map(|name| model.graph.find(name)).collect(),
-            None => trainable_initializers(&model.graph, facts)
+            None => self
+                .structure
+                .trainable(&model.graph, facts)
                 .into_iter()
                 .filter(|&id| self.plan.training.trains(model.graph.value(id).name()))
                 .collect(),
@@ -275,6 +305,7 @@ impl<'a> Fit<'a> {
             loss: self.objective.loss.clone(),
             trainable,
             batch_statistics: self.trains_statistics().then_some(crate::ops::Statistics::Own),
+            dropout: self.drops(),
             elementary: !self.engine.normalizes_batches(),
             freeze_unsupported: true,
         };
@@ -320,7 +351,8 @@ impl<'a> Fit<'a> {
             &split,
             &mut projection,
         )?;
-        Ok((Phase::new(model, trainer, &graph, None), projection))
+        let masks = self.masks(&graph, &model)?;
+        Ok((Phase::new(model, trainer, &graph, None, masks), projection))
     }
 
     /// The scores of groups that have no member among the trained weights: those that they have all along.
@@ -360,7 +392,8 @@ impl<'a> Fit<'a> {
         let graph = self.training_graph(&model, &trace.facts, trained)?;
         let options = self.options(self.settings.sparsify_steps, false);
         let trainer = Trainer::new(&graph, &model.graph, self.engine, &self.load, options, &[], &mut Keep)?;
-        Ok(Phase::new(model, trainer, &graph, Some(survivors)))
+        let masks = self.masks(&graph, &model)?;
+        Ok(Phase::new(model, trainer, &graph, Some(survivors), masks))
     }
 
     /// Estimates running statistics anew on data as it is, and puts everything into the model.
@@ -370,7 +403,7 @@ impl<'a> Fit<'a> {
             let batches = self.samples.plain(self.settings.batch, STATISTICS_BATCHES, self.plan.seed)?;
             let given: Vec<Vec<Tensor>> = batches
                 .iter()
-                .map(|batch| self.given(phase, batch, teacher.as_mut(), 1.0))
+                .map(|batch| self.given(phase, batch, teacher.as_mut(), Progress { done: 1.0, batch: None }))
                 .collect::<Result<_, _>>()?;
             let refs: Vec<Vec<&Tensor>> = given.iter().map(|batch| batch.iter().collect()).collect();
             phase.trainer.reestimate_statistics(&refs)?;

@@ -10,6 +10,7 @@ mod checkpoint;
 mod course;
 mod cut_plan;
 mod differentiate;
+mod dropout;
 mod error;
 mod eval;
 mod features;
@@ -40,7 +41,7 @@ pub use inspect::{draw, inspect};
 pub use limits::{Heads, Limits};
 pub use pipeline::compress;
 pub use plan::{
-    BatchNorm, CheckpointPlan, LossChoice, LossPart, LossPlan, Method, Optimizer, Plan, Quantity,
+    BatchNorm, CheckpointPlan, Dropout, LossChoice, LossPart, LossPlan, Method, Optimizer, Plan, Quantity,
     RateSchedule, Target, Training,
 };
 pub use progress::{Event, Observer, Silent};

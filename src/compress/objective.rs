@@ -3,7 +3,7 @@
 use super::features::Features;
 use super::{CompressError, LossPart, LossPlan, class_axis};
 use crate::autodiff::{Loss, Term, Weight};
-use crate::data::{InputSpec, TargetSpec};
+use crate::data::{Batch, IGNORED, InputSpec, TargetSpec};
 use crate::ir::{DeclaredDim, Graph, ValueId};
 use crate::tensor::{DType, Tensor};
 use crate::trace::Trace;
@@ -27,15 +27,30 @@ pub(super) struct Objective {
     pub(super) output: usize,
     /// The axis of the classes, for classifiers.
     pub(super) class_axis: Option<usize>,
-    /// The input whose next tokens are the labels, for language models.
-    pub(super) next_token: Option<String>,
+    /// Where the labels come from, for language models.
+    pub(super) next_token: Option<NextToken>,
     /// Weight of the labels beside a teacher, at the first step and at the last.
     pub(super) labels: [f64; 2],
     /// In words.
     pub(super) text: String,
 }
 
+/// The next tokens of an input as labels.
+#[derive(Debug, Clone)]
+pub(super) struct NextToken {
+    input: String,
+    /// The token that is not learned.
+    ignored: Option<i64>,
+}
+
 impl Objective {
+    /// The labels or values of a batch whose inputs have these names.
+    pub(super) fn target(&self, names: &[&str], batch: &Batch) -> Option<Tensor> {
+        let Some(next) = &self.next_token else { return batch.target.clone() };
+        let place = names.iter().position(|name| *name == next.input)?;
+        next_tokens(batch.inputs.get(place)?, next.ignored)
+    }
+
     /// The value of the input `name` of a training graph if it is the weight of a term, once the share `done` of all
     /// steps is done.
     pub(super) fn term_weight(&self, name: &str, done: f64) -> Option<Tensor> {
@@ -115,6 +130,11 @@ pub(super) fn holds_probabilities(tensor: &Tensor, axis: usize) -> bool {
         })
 }
 
+/// Whether all values may be probabilities.
+pub(super) fn lies_between_0_and_1(tensor: &Tensor) -> bool {
+    tensor.to_f64().is_ok_and(|values| values.iter().all(|value| (0.0..=1.0).contains(value)))
+}
+
 /// Chooses the loss. `target` is the type of the data's targets, of which there are so many `samples`; `outputs` is
 /// what the dense model gives; `features` are the values inside of the model that are named to be compared.
 pub(super) fn choose(
@@ -147,7 +167,7 @@ pub(super) fn choose(
     let given = |name: &str| Weight::Given(name.to_owned());
     let (mut terms, mut text) = match axis {
         Some(axis) if labels => {
-            let terms = [choice.cross_entropy(axis, false)?, choice.distill(axis)];
+            let terms = [choice.cross_entropy(axis)?, choice.distill(axis)];
             let text = format!(
                 "cross-entropy{logits} with weight {} at first and {} at last, distillation from the dense model for \
                  the rest",
@@ -192,7 +212,7 @@ struct Choice<'a> {
 }
 
 impl Choice<'_> {
-    fn cross_entropy(&self, axis: usize, sparse: bool) -> Result<Term, CompressError> {
+    fn cross_entropy(&self, axis: usize) -> Result<Term, CompressError> {
         let weights = &self.plan.class_weights;
         if let Some(classes) = self.dims[axis]
             && !weights.is_empty()
@@ -207,13 +227,17 @@ impl Choice<'_> {
             probabilities: self.probabilities,
             smoothing: self.plan.label_smoothing,
             class_weights: weights.clone(),
-            sparse,
+            ignore_index: (self.plan.ignore_index.is_some() || self.plan.foretells()).then_some(IGNORED),
         })
+    }
+
+    fn temperature(&self) -> f64 {
+        self.plan.temperature.unwrap_or(TEMPERATURE)
     }
 
     fn distill(&self, axis: usize) -> Term {
         let (output, probabilities) = (self.output, self.probabilities);
-        Term::Distillation { output, class_axis: axis, temperature: TEMPERATURE, probabilities }
+        Term::Distillation { output, class_axis: axis, temperature: self.temperature(), probabilities }
     }
 
     /// Distillation of a classifier's decision, or of all outputs, and what it is in words.
@@ -222,7 +246,7 @@ impl Choice<'_> {
         let count = numbers().count();
         if let (Some(axis), 2, 1) = (self.axis, self.dims.len(), count) {
             let logits = if self.probabilities { " of probabilities" } else { "" };
-            let text = format!("distillation{logits}, temperature {TEMPERATURE}");
+            let text = format!("distillation{logits}, temperature {}", self.temperature());
             return (vec![(1.0.into(), self.distill(axis))], text);
         }
         let share = 1.0 / count.max(1) as f64;
@@ -242,25 +266,22 @@ impl Choice<'_> {
             let (parts, text) = match (part, self.axis) {
                 (LossPart::CrossEntropy, Some(axis)) if labels => {
                     let logits = if self.probabilities { " of probabilities" } else { "" };
-                    (vec![(1.0.into(), self.cross_entropy(axis, false)?)], format!("cross-entropy{logits}"))
+                    (vec![(1.0.into(), self.cross_entropy(axis)?)], format!("cross-entropy{logits}"))
                 }
                 (LossPart::CrossEntropy, _) => {
                     return Err(missing("integer labels for an output with a class axis"));
                 }
                 (LossPart::NextToken, _) => {
                     let last = self.dims.len() - 1;
-                    next_token = Some(tokens(graph, trace, self.dims)?);
-                    (
-                        vec![(1.0.into(), self.cross_entropy(last, true)?)],
-                        "next-token cross-entropy".to_owned(),
-                    )
+                    let input = tokens(graph, trace, self.dims)?;
+                    next_token = Some(NextToken { input, ignored: self.plan.ignore_index });
+                    (vec![(1.0.into(), self.cross_entropy(last)?)], "next-token cross-entropy".to_owned())
                 }
                 (LossPart::Distill, _) => self.distillation(),
                 (LossPart::Features, _) => (self.features.terms(), self.features.text()),
                 _ if !self.target.is_some_and(DType::is_float) => return Err(missing("float targets")),
                 (LossPart::BinaryCrossEntropy, _) => {
-                    let squashed = self.outputs.get(output).and_then(|y| y.to_f64().ok());
-                    let probabilities = squashed.is_some_and(|y| y.iter().all(|y| (0.0..=1.0).contains(y)));
+                    let probabilities = self.outputs.get(output).is_some_and(lies_between_0_and_1);
                     let of = if probabilities { "probabilities" } else { "logits" };
                     let term = Term::BinaryCrossEntropy { output, probabilities };
                     (vec![(1.0.into(), term)], format!("binary cross-entropy of {of}"))
@@ -282,7 +303,7 @@ impl Choice<'_> {
         Ok(Objective {
             loss: Loss { terms },
             output,
-            class_axis: self.axis.filter(|_| labels),
+            class_axis: self.axis.filter(|_| labels || next_token.is_some()),
             labels: share,
             next_token,
             text: texts.join(" + "),
@@ -312,11 +333,13 @@ fn tokens(graph: &Graph, trace: &Trace, dims: &[Option<usize>]) -> Result<String
     })
 }
 
-/// The labels of a language model: for each position of `ids` `[N, T]` the next token; none, which is -1, for the last.
-pub(super) fn next_tokens(ids: &Tensor) -> Option<Tensor> {
+/// The labels of a language model: for each position of `ids` `[N, T]` the next token; none for the last, and where the
+/// next one is `ignored`.
+fn next_tokens(ids: &Tensor, ignored: Option<i64>) -> Option<Tensor> {
     let values = ids.to_i64().ok()?;
     let length = *ids.dims().get(1)?;
-    let next = |at: usize| if (at + 1).is_multiple_of(length) { -1 } else { values[at + 1] };
+    let last = |at: usize| (at + 1).is_multiple_of(length);
+    let next = |at: usize| if last(at) || Some(values[at + 1]) == ignored { IGNORED } else { values[at + 1] };
     Tensor::new(ids.dims().to_vec(), (0..values.len()).map(next).collect::<Vec<i64>>()).ok()
 }
 
@@ -327,7 +350,7 @@ mod tests {
     #[test]
     fn the_last_token_has_no_next_one() {
         let ids = Tensor::new(vec![2, 3], vec![1_i32, 2, 3, 4, 5, 6]).unwrap();
-        let expected = Tensor::new(vec![2, 3], vec![2_i64, 3, -1, 5, 6, -1]).unwrap();
-        assert_eq!(next_tokens(&ids), Some(expected));
+        let expected = Tensor::new(vec![2, 3], vec![2_i64, 3, IGNORED, IGNORED, 6, IGNORED]).unwrap();
+        assert_eq!(next_tokens(&ids, Some(5)), Some(expected));
     }
 }

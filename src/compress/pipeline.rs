@@ -17,7 +17,7 @@ use super::verify::prove;
 use super::{BatchNorm, CompressError, CutPlan, Event, Method, Observer, Plan, evaluate};
 
 use crate::cost::CostModel;
-use crate::data::{self, DataError, Dataset};
+use crate::data::{self, DataError, DataOptions, Dataset};
 use crate::engine::{Engine, LoadOptions, load_model};
 use crate::ir::{Model, Storage};
 use crate::report::{CompressReport, ModelFigures, TargetFigures, Verified};
@@ -84,8 +84,8 @@ fn open_data(
     let Some(path) = &plan.data else { return Ok((None, None, false)) };
     let graph = &structure.model().graph;
     let inputs = objective::input_specs(graph, &structure.trace);
-    let open =
-        |spec: Option<&_>| data::open_both(path, plan.val.as_deref(), &inputs, spec, &plan.data_options);
+    let options = DataOptions { ignore_index: plan.loss.ignore_index, ..plan.data_options.clone() };
+    let open = |spec: Option<&_>| data::open_both(path, plan.val.as_deref(), &inputs, spec, &options);
     let mut failure = None;
     for spec in objective::target_specs(graph, &structure.trace, &plan.loss) {
         match open(Some(&spec)) {
@@ -258,8 +258,7 @@ impl Run<'_> {
         let batch_normalised = !statistics.is_empty() && trained;
         // Telling weights from other constants takes a look at every number.
         let untrained = plan.training.epochs == Some(0);
-        let trainable =
-            if untrained { Vec::new() } else { crate::autodiff::trainable_initializers(graph, &trace.facts) };
+        let trainable = if untrained { Vec::new() } else { worked.trainable(graph, &trace.facts) };
         let trainable: Vec<_> =
             trainable.into_iter().filter(|&id| plan.training.trains(graph.value(id).name())).collect();
         let mut about = Circumstances {
@@ -322,13 +321,14 @@ impl Run<'_> {
         batch: usize,
     ) -> Result<(Option<f64>, Option<f64>), CompressError> {
         let (Some(data), Some(objective)) = (self.val, objective) else { return Ok((None, None)) };
-        if !self.targets || !data.has_target() {
+        if objective.next_token.is_none() && !(self.targets && data.has_target()) {
             return Ok((None, None));
         }
         let load = LoadOptions { optimize: true, ..self.plan.load };
         let mut session = load_model(self.engine, &load, model)?;
+        let compared = (objective.output, objective.class_axis.unwrap_or(0));
         let result =
-            evaluate(&mut *session, data, objective.output, objective.class_axis.unwrap_or(0), batch)?;
+            evaluate(&mut *session, data, compared, batch, &|names, batch| objective.target(names, batch))?;
         Ok((result.loss, result.accuracy))
     }
 

@@ -94,11 +94,20 @@ pub struct LossPlan {
     pub label_smoothing: f64,
     /// A weight for each class; none means 1.
     pub class_weights: Vec<f64>,
+    /// The label of positions that do not count; for language models the token that is not learned.
+    pub ignore_index: Option<i64>,
+    /// The temperature of a classifier's distillation; nothing means 3.
+    pub temperature: Option<f64>,
     /// The names of values inside of the model that are to stay close to those of the dense model.
     pub distill_on: Vec<Regex>,
 }
 
 impl LossPlan {
+    /// Whether next tokens are labels.
+    pub fn foretells(&self) -> bool {
+        self.parts.iter().any(|(part, _)| *part == LossPart::NextToken)
+    }
+
     /// Whether targets are only used where the data have some that fit: nothing in the loss asks for them.
     pub fn spares_targets(&self) -> bool {
         let asks = |part: LossPart| part.takes_targets() && part != LossPart::NextToken;
@@ -125,6 +134,18 @@ pub enum BatchNorm {
     Train,
     /// It uses its running statistics, which stay.
     Frozen,
+}
+
+/// Whether Dropout drops elements while a model is trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Dropout {
+    /// With data, but not on made-up inputs.
+    #[default]
+    Auto,
+    /// Yes.
+    On,
+    /// No.
+    Off,
 }
 
 /// How the learning rate falls from its peak.
@@ -156,6 +177,8 @@ pub struct Training {
     pub weight_decay: Option<f64>,
     /// What batch normalisation does.
     pub batch_norm: BatchNorm,
+    /// Whether Dropout is active.
+    pub dropout: Dropout,
     /// Radius rho of the ascent.
     pub radius: Option<f64>,
     /// Penalty lambda.

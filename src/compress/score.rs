@@ -2,6 +2,7 @@
 
 use super::eval::Evaluation;
 use super::tool::ToolError;
+use crate::data::IGNORED;
 use crate::tensor::{Tensor, TensorError};
 
 /// How far the sum of probabilities may be from 1.
@@ -110,6 +111,9 @@ pub(super) fn add(
     let per_sample = labels.len() / rows;
     let mut row = vec![0.0; classes];
     for (place, &label) in labels.iter().enumerate().take(per_sample * positions.len()) {
+        if label == IGNORED {
+            continue;
+        }
         let sample = positions[place / per_sample];
         let Some(label) = usize::try_from(label).ok().filter(|&label| label < classes) else {
             return Err(ToolError::Label { sample, label, last: classes - 1 });

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::CompressError;
+use crate::autodiff::trainable_initializers;
 use crate::deps::{Analysis, Exactness, Groups, analyze};
 use crate::engine::{Engine, LoadOptions, Slice};
-use crate::ir::{Initializer, Model, ValueId};
+use crate::ir::{Facts, Graph, Initializer, Model, ValueId};
 use crate::ops::{contents, counted_axis, has_control_flow, is_better_folded, unfold};
 use crate::safe;
 use crate::shrink::{Prepared, prepare};
@@ -79,6 +80,11 @@ impl Structure {
 
     pub(super) fn model(&self) -> &Model {
         &self.prepared.model
+    }
+
+    /// The initializers that can be trained.
+    pub(super) fn trainable(&self, graph: &Graph, facts: &Facts) -> Vec<ValueId> {
+        trainable_initializers(graph, facts, |id| self.prepared.is_stored(id))
     }
 
     /// Why a family is left alone by default, for each one that is.

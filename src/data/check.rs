@@ -1,6 +1,6 @@
 //! What can be known to be wrong before training starts.
 
-use super::{DataError, Dataset, input::Store};
+use super::{DataError, Dataset, input::Store, target::Target};
 use crate::tensor::Tensor;
 
 /// Samples looked at in one go.
@@ -35,7 +35,7 @@ pub fn check(data: &Dataset, batch: usize) -> Result<(), DataError> {
         if target.float {
             finite(data, &target.tensor, &target.label)?;
         } else if let Some(classes) = target.classes {
-            labels(data, &target.tensor, &target.label, classes)?;
+            labels(data, target, classes)?;
         }
     }
     for input in &data.shared.inputs {
@@ -73,11 +73,12 @@ fn each<T>(
     Ok(())
 }
 
-fn labels(data: &Dataset, tensor: &Tensor, label: &str, classes: usize) -> Result<(), DataError> {
-    each(data, tensor, Tensor::to_i64, |index, labels| {
-        match labels.iter().find(|&&label| usize::try_from(label).map_or(true, |label| label >= classes)) {
+fn labels(data: &Dataset, target: &Target, classes: usize) -> Result<(), DataError> {
+    let is_class = |label: i64| usize::try_from(label).is_ok_and(|label| label < classes);
+    each(data, &target.tensor, Tensor::to_i64, |index, labels| {
+        match labels.iter().find(|&&label| !is_class(label) && Some(label) != target.ignored) {
             None => Ok(()),
-            Some(&value) => Err(DataError::Label { array: label.to_owned(), index, value, classes }),
+            Some(&value) => Err(DataError::Label { array: target.label.clone(), index, value, classes }),
         }
     })
 }

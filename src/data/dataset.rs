@@ -66,7 +66,7 @@ pub fn open(
         if let Store::Images(images) = &input.store {
             let label = format!("class folders of {}", root.display());
             let labels = Named { label, tensor: Tensor::vector(images.labels.clone()) };
-            shared.target = Some(Target::new(labels, target)?);
+            shared.target = Some(Target::new(labels, target, None)?);
         }
         shared.inputs.push(input);
     } else {
@@ -83,7 +83,8 @@ pub fn open(
         for (spec, array) in inputs.iter().zip(arrays.by_ref()) {
             shared.inputs.push(Input::in_memory(array, spec, options, inputs.len() == 1)?);
         }
-        shared.target = arrays.next().map(|array| Target::new(array, target)).transpose()?;
+        shared.target =
+            arrays.next().map(|array| Target::new(array, target, options.ignore_index)).transpose()?;
     }
     shared.samples = shared.count_samples()?;
     shared.check_settings(options)?;

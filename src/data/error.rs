@@ -150,7 +150,8 @@ pub enum DataError {
     /// A label is no class of the model.
     #[error(
         "{array}, sample {index}: label {value} is outside 0..{classes}, the classes that the model tells apart; \
-         correct the labels (the first class is 0), or use the model that was made for them"
+         correct the labels (the first class is 0), name the one that does not count with --ignore-index, or use the \
+         model that was made for them"
     )]
     Label {
         /// The array of labels.

@@ -42,6 +42,7 @@ pub use error::DataError;
 pub use loader::{Batches, Loader, LoaderOptions};
 pub use options::DataOptions;
 pub use spec::{InputSpec, TargetSpec};
+pub use target::IGNORED;
 
 /// A part of a data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

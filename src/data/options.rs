@@ -18,6 +18,8 @@ pub struct DataOptions {
     pub crop: Option<[usize; 2]>,
     /// Share of the samples, between 0 and 1, that becomes validation data.
     pub val_split: Option<f64>,
+    /// The label of positions that do not count; batches hold [`IGNORED`](super::IGNORED) there.
+    pub ignore_index: Option<i64>,
     /// Seed of the split.
     pub seed: u64,
 }

@@ -6,6 +6,7 @@
 
 mod coupling;
 mod cut;
+mod dropout;
 mod example;
 mod node;
 mod opaque;
@@ -33,6 +34,7 @@ pub use control::{contents, counted_axis, has_control_flow, unfold};
 pub use convolution::together::convolve_images_together;
 pub use coupling::{Axis, Coupling, Slot};
 pub use cut::{Cut, Entry, NodeEdit, Replacement, ReplacementInput};
+pub use dropout::{Dropped, drop_elements};
 pub use example::{Example, ExampleInput};
 pub use movement::source::{reads_lengths_alone, separate_fillings, store_fillings};
 pub use node::{NodeView, Operand};

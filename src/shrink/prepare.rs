@@ -15,6 +15,8 @@ pub struct Prepared {
     copies: Vec<(ValueId, ValueId)>,
     /// The same for tensors that nodes fill.
     filled: Vec<(ValueId, ValueId)>,
+    /// Initializers that nodes held, or filled.
+    hoisted: Vec<ValueId>,
 }
 
 /// Brings `model` into that form. Exporters merge vectors that happen to be equal, such as fresh biases; a cut may
@@ -24,6 +26,8 @@ pub fn prepare(mut model: Model) -> Prepared {
     let stored = graph.initializers().count();
     constants_to_initializers(graph);
     store_fillings(graph);
+    // They come behind those that were there.
+    let hoisted: Vec<ValueId> = graph.initializers().skip(stored).map(|(id, _)| id).collect();
     let consumers = graph.consumers();
     let shared: Vec<ValueId> = graph
         .initializers()
@@ -50,7 +54,7 @@ pub fn prepare(mut model: Model) -> Prepared {
         // Before this version every initializer had to be a graph input as well.
         model.require_ir_version(4);
     }
-    Prepared { model, copies, filled }
+    Prepared { model, copies, filled, hoisted }
 }
 
 /// Whether the type is one in which quantised models store numbers.
@@ -59,6 +63,11 @@ fn is_stored_number(dtype: DType) -> bool {
 }
 
 impl Prepared {
+    /// Whether the initializer, or what it is a copy of, was one in the file, and not a constant that a node held.
+    pub fn is_stored(&self, id: ValueId) -> bool {
+        !self.hoisted.contains(&self.original(id).unwrap_or(id))
+    }
+
     /// What `id` is a copy of, if it is one.
     pub(super) fn original(&self, id: ValueId) -> Option<ValueId> {
         self.copies.iter().find(|(_, copy)| *copy == id).map(|(original, _)| *original)

@@ -51,12 +51,13 @@ fn statistics_of_the_batch_train_alike_in_old_operator_sets() {
                 probabilities: false,
                 smoothing: 0.0,
                 class_weights: Vec::new(),
-                sparse: false,
+                ignore_index: None,
             };
             let request = Request {
                 loss: Loss { terms: vec![(1.0.into(), term)] },
-                trainable: trainable_initializers(&model.graph, &traced.facts),
+                trainable: trainable_initializers(&model.graph, &traced.facts, |_| true),
                 batch_statistics: statistics,
+                dropout: false,
                 elementary: !engine.normalizes_batches(),
                 freeze_unsupported: false,
             };

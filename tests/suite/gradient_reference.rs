@@ -74,7 +74,7 @@ fn check(case: &Path) -> Result<(), String> {
             probabilities: false,
             smoothing: 0.0,
             class_weights: Vec::new(),
-            sparse: false,
+            ignore_index: None,
         }
     };
     let mut inputs: Vec<(String, Tensor)> = model
@@ -88,8 +88,9 @@ fn check(case: &Path) -> Result<(), String> {
     for engine in engines() {
         let request = Request {
             loss: Loss { terms: vec![(1.0.into(), term.clone())] },
-            trainable: trainable_initializers(&model.graph, &traced.facts),
+            trainable: trainable_initializers(&model.graph, &traced.facts, |_| true),
             batch_statistics: None,
+            dropout: false,
             elementary: !engine.normalizes_batches(),
             freeze_unsupported: false,
         };

@@ -242,6 +242,7 @@ fn check_gradient(example: &Example, random: &mut Random) -> Result<(), String> 
         loss: Loss { terms },
         trainable: varying.clone(),
         batch_statistics: None,
+        dropout: false,
         elementary: false,
         freeze_unsupported: false,
     };

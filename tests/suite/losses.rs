@@ -20,10 +20,17 @@ fn log_softmax(row: &[f64]) -> Vec<f64> {
 }
 
 fn cross_entropy(logits: &[f64], labels: &[f64], smoothing: f64, weights: &[f64]) -> f64 {
+    ignoring(None, logits, labels, smoothing, weights)
+}
+
+fn ignoring(ignored: Option<usize>, logits: &[f64], labels: &[f64], smoothing: f64, weights: &[f64]) -> f64 {
     let (mut sum, mut count) = (0.0, 0.0);
     for (row, &label) in logits.chunks(CLASSES).zip(labels) {
         let logs = log_softmax(row);
         let label = label as usize;
+        if Some(label) == ignored {
+            continue;
+        }
         sum -= (1.0 - smoothing) * weights[label] * logs[label];
         let even: f64 = logs.iter().zip(weights).map(|(log, weight)| log * weight).sum();
         sum -= smoothing / CLASSES as f64 * even;
@@ -54,7 +61,14 @@ fn cases() -> Vec<(&'static str, Term, Definition, bool, bool)> {
         probabilities: false,
         smoothing,
         class_weights: class_weights.to_vec(),
-        sparse: false,
+        ignore_index: None,
+    };
+    let without = |class: i64, smoothing, class_weights: &[f64]| match classes(smoothing, class_weights) {
+        Term::CrossEntropy { output, class_axis, probabilities, smoothing, class_weights, .. } => {
+            let ignore_index = Some(class);
+            Term::CrossEntropy { output, class_axis, probabilities, smoothing, class_weights, ignore_index }
+        }
+        other => other,
     };
     let binary = |probabilities| Term::BinaryCrossEntropy { output: 0, probabilities };
     vec![
@@ -62,6 +76,20 @@ fn cases() -> Vec<(&'static str, Term, Definition, bool, bool)> {
         ("smoothed", classes(0.1, &[]), |y, t| cross_entropy(y, t, 0.1, &[1.0; CLASSES]), false, true),
         ("weighted", classes(0.0, &WEIGHTS), |y, t| cross_entropy(y, t, 0.0, &WEIGHTS), false, true),
         ("both", classes(0.2, &WEIGHTS), |y, t| cross_entropy(y, t, 0.2, &WEIGHTS), false, true),
+        (
+            "without 3",
+            without(3, 0.0, &[]),
+            |y, t| ignoring(Some(3), y, t, 0.0, &[1.0; CLASSES]),
+            false,
+            true,
+        ),
+        (
+            "without 0, smoothed and weighted",
+            without(0, 0.1, &WEIGHTS),
+            |y, t| ignoring(Some(0), y, t, 0.1, &WEIGHTS),
+            false,
+            true,
+        ),
         ("binary", binary(false), |y, t| mean(y, t, |y, t| entropy(sigmoid(y), t)), false, false),
         ("binary on p", binary(true), |y, t| mean(y, t, |y, t| entropy(sigmoid(y), t)), true, false),
         (
@@ -123,6 +151,7 @@ fn losses_and_their_gradients_are_those_of_their_definitions() {
             loss: Loss { terms: vec![(1.0.into(), term)] },
             trainable: vec![model.graph.find("w").unwrap()],
             batch_statistics: None,
+            dropout: false,
             elementary: false,
             freeze_unsupported: false,
         };
@@ -179,6 +208,7 @@ fn features_are_compared_where_they_are_computed() {
         loss,
         trainable: vec![model.graph.find("w").unwrap()],
         batch_statistics: None,
+        dropout: false,
         elementary: false,
         freeze_unsupported: false,
     };
@@ -204,5 +234,38 @@ fn features_are_compared_where_they_are_computed() {
         };
         let slope = (moved(1e-5) - moved(-1e-5)) / 2e-5;
         assert!((found - slope).abs() < 1e-8, "slope {index} is {found}, not {slope}");
+    }
+}
+
+#[test]
+fn a_batch_without_labels_that_count_has_no_loss() {
+    let engine = onnx_runtime();
+    let w =
+        Tensor::new(vec![ROWS, CLASSES], (0..ROWS * CLASSES).map(|at| at as f64 / 7.0).collect::<Vec<f64>>())
+            .unwrap();
+    let model = model(&w, false);
+    let shapes = InputShapes::new(&model.graph, &[("x".to_owned(), vec![ROWS, CLASSES])]).unwrap();
+    let traced = trace(&model, &*engine, &LoadOptions::default(), &shapes).unwrap();
+    let term = Term::CrossEntropy {
+        output: 0,
+        class_axis: 1,
+        probabilities: false,
+        smoothing: 0.1,
+        class_weights: Vec::new(),
+        ignore_index: Some(255),
+    };
+    let request = Request {
+        loss: Loss { terms: vec![(1.0.into(), term)] },
+        trainable: vec![model.graph.find("w").unwrap()],
+        batch_statistics: None,
+        dropout: false,
+        elementary: false,
+        freeze_unsupported: false,
+    };
+    let graph = differentiate(&model, &traced.facts, &request).unwrap();
+    let target = Tensor::vector(vec![255_i64; ROWS]);
+    let results = run(&*engine, &graph.model, &[("x", &w), ("target", &target)]).unwrap();
+    for result in results {
+        assert!(result.to_f64().unwrap().iter().all(|&value| value == 0.0), "{result:?}");
     }
 }

@@ -90,6 +90,61 @@ fn squared_errors_take_targets_of_the_outputs_shape() {
     }
 }
 
+/// The loss of a training graph of `resnet8.onnx` on three images.
+fn loss_on(target: &Tensor, words: &[&str]) -> f64 {
+    let folder = tempfile::tempdir().unwrap();
+    let first = ["differentiate", &fixture("resnet8.onnx"), "-o", "{}/g.onnx", "--loss"];
+    run_in(folder.path(), &[&first[..], words].concat()).expect_code(0);
+    let training = Model::read(&folder.path().join("g.onnx")).unwrap();
+    let rows = target.dims()[0];
+    let given = [("input", &images(rows)), ("target", target)];
+    run(&*onnx_runtime(), &training, &given).unwrap()[0].to_f64().unwrap()[0]
+}
+
+/// So many of three images.
+fn images(rows: usize) -> Tensor {
+    let pixels: Vec<f32> = (0..rows * 28 * 28).map(|index| (index % 23) as f32 / 11.0 - 1.0).collect();
+    Tensor::new(vec![rows, 1, 28, 28], pixels).unwrap()
+}
+
+#[test]
+fn every_loss_on_targets_can_be_written() {
+    let model = Model::read(fixture("resnet8.onnx").as_ref()).unwrap();
+    let logits = run(&*onnx_runtime(), &model, &[("input", &images(3))]).unwrap()[0].to_f64().unwrap();
+    let near = |found: f64, expected: f64| {
+        assert!((found - expected).abs() < 1e-4 * expected.abs(), "{found}, not {expected}");
+    };
+    let target: Vec<f32> = (0..30).map(|place| (place % 3) as f32 / 2.0).collect();
+    let mean = |term: &dyn Fn(f64, f64) -> f64| {
+        logits.iter().zip(&target).map(|(&y, &t)| term(y, f64::from(t))).sum::<f64>() / 30.0
+    };
+    let floats = Tensor::new(vec![3, 10], target.clone()).unwrap();
+    near(loss_on(&floats, &["bce"]), mean(&|y, t| y.max(0.0) - y * t + (1.0 + (-y.abs()).exp()).ln()));
+    let huber = |size: f64| if size < 1.0 { size * size / 2.0 } else { size - 0.5 };
+    near(loss_on(&floats, &["smooth-l1"]), mean(&|y, t| huber((y - t).abs())));
+    // Without the last image the first two are left.
+    let few = loss_on(&Tensor::vector(vec![0_i64, 3]), &["cross-entropy"]);
+    let labels = Tensor::vector(vec![0_i64, 3, 9]);
+    near(loss_on(&labels, &["cross-entropy", "--ignore-index", "9"]), few);
+    let all = loss_on(&labels, &["cross-entropy"]);
+    assert!((loss_on(&labels, &["cross-entropy", "--label-smoothing", "0.2"]) - all).abs() > 1e-3);
+    let weights = "3,1,1,1,1,1,1,1,1,1";
+    assert!((loss_on(&labels, &["cross-entropy", "--class-weights", weights]) - all).abs() > 1e-3);
+}
+
+#[test]
+fn settings_of_classes_need_classes() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |words: &[&str], reason: &str| {
+        let first = ["differentiate", &fixture("resnet8.onnx"), "-o", "{}/g.onnx", "--loss"];
+        let ran = run_in(folder.path(), &[&first[..], words].concat()).expect_code(2);
+        assert!(ran.stderr.contains(reason), "{}", ran.stderr);
+    };
+    refused(&["mse", "--class-axis", "1"], "--class-axis: --loss mse has no classes");
+    refused(&["smooth-l1", "--ignore-index", "1"], "--ignore-index: --loss smooth-l1 has no classes");
+    refused(&["cross-entropy", "--class-weights", "1,2"], "2 are given for 10 classes");
+}
+
 #[test]
 fn gradients_go_through_control_flow_or_say_where_they_end() {
     let folder = tempfile::tempdir().unwrap();

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use ndarray::{Array2, Array3};
+use ndarray::{Array1, Array2, Array3};
 use ndarray_npy::NpzWriter;
 
 use super::{Ran, fixture, run_in, write_images};
@@ -59,6 +59,63 @@ fn targets_of_any_form_do_not_matter_to_a_loss_without_them() {
     }
     let ran = train(folder.path(), &boxes, &["--distill-on", "Relu", "--epochs", "1"]).expect_code(2);
     assert!(ran.stderr.contains("holds float, but the loss needs int64"), "{}", ran.stderr);
+}
+
+/// Images of which every fourth has the label 255.
+fn write_partly_labelled(folder: &Path, samples: usize, all: bool) -> PathBuf {
+    let path = folder.join(if all { "all.npz" } else { "labelled.npz" });
+    let kept: Vec<usize> = (0..samples).filter(|sample| all || sample % 4 != 0).collect();
+    let mut archive = NpzWriter::new(File::create(&path).unwrap());
+    let pixel = |(place, row, column): (usize, usize, usize)| {
+        let sample = kept[place];
+        if (row + column) % 10 == sample % 10 { 255_u8 } else { (17 * sample % 64) as u8 }
+    };
+    archive.add_array("x", &Array3::from_shape_fn((kept.len(), 28, 28), pixel)).unwrap();
+    let label = |place: usize| if kept[place].is_multiple_of(4) { 255 } else { (kept[place] % 10) as i64 };
+    archive.add_array("y", &Array1::from_shape_fn(kept.len(), label)).unwrap();
+    archive.finish().unwrap();
+    path
+}
+
+#[test]
+fn positions_without_label_do_not_count() {
+    let folder = tempfile::tempdir().unwrap();
+    let [all, labelled] = [true, false].map(|all| write_partly_labelled(folder.path(), 64, all));
+    let measured = |data: &Path, words: &[&str]| {
+        let first = ["eval", &fixture("resnet8.onnx"), "--data", data.to_str().unwrap(), "--json"];
+        let report = run_in(folder.path(), &[&first[..], words].concat()).expect_code(0).json();
+        ["loss", "accuracy"].map(|what| report[what].as_f64().unwrap())
+    };
+    let ignored = ["--ignore-index", "255"];
+    let (found, expected) = (measured(&all, &ignored), measured(&labelled, &[]));
+    for (found, expected) in found.into_iter().zip(expected) {
+        assert!((found - expected).abs() < 1e-5 * expected.abs(), "{found}, {expected}");
+    }
+    let report =
+        train(folder.path(), &all, &[&ignored[..], &["--epochs", "1"]].concat()).expect_code(0).json();
+    assert!((report["dense"]["accuracy"].as_f64().unwrap() - expected[1]).abs() < 1e-6, "{report}");
+    assert!(report["history"][0]["loss"].as_f64().is_some_and(f64::is_finite), "{report}");
+    let ran = train(folder.path(), &all, &["--epochs", "1"]).expect_code(2);
+    let hints = ["label 255 is outside 0..10", "--ignore-index"];
+    assert!(hints.iter().all(|hint| ran.stderr.contains(hint)), "{}", ran.stderr);
+    let ran = train(folder.path(), &all, &["--loss", "distill", "--ignore-index", "255"]).expect_code(2);
+    assert!(ran.stderr.contains("it has no classes"), "{}", ran.stderr);
+}
+
+#[test]
+fn the_temperature_is_that_of_the_distillation() {
+    let folder = tempfile::tempdir().unwrap();
+    let images = write_images(folder.path(), 32, 0);
+    let losses = ["1", "8"].map(|temperature| {
+        let words = ["--loss", "distill", "--temperature", temperature, "--epochs", "1"];
+        let report = train(folder.path(), &images, &words).expect_code(0).json();
+        assert_eq!(report["train"]["loss"], format!("distillation, temperature {temperature}"));
+        report["history"][0]["loss"].as_f64().unwrap()
+    });
+    assert!((losses[0] - losses[1]).abs() > 1e-3 * losses[0], "{losses:?}");
+    let ran =
+        train(folder.path(), &images, &["--loss", "cross-entropy", "--temperature", "2"]).expect_code(2);
+    assert!(ran.stderr.contains("it has no distillation"), "{}", ran.stderr);
 }
 
 #[test]

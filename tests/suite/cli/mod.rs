@@ -5,6 +5,7 @@ mod checkpoint;
 mod compress;
 mod control;
 mod differentiate;
+mod dropout;
 mod losses;
 mod refusals;
 mod reports;

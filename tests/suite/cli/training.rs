@@ -5,7 +5,7 @@ use std::path::Path;
 
 use ndarray::Array2;
 use ndarray_npy::NpzWriter;
-use safe_onnx::ir::{DeclaredDim, Model, NodeSpec, Storage};
+use safe_onnx::ir::{Attribute, DeclaredDim, Model, NodeSpec, Storage};
 use safe_onnx::tensor::{DType, Random, Tensor};
 
 use super::{Ran, fixture, run_in, write_images};
@@ -176,7 +176,57 @@ fn a_language_model_learns_what_token_comes_next() {
     // Seven tokens are equally likely at first; in the end, the next one is certain.
     assert!((loss(0) - (TOKENS as f64).ln()).abs() < 0.5, "{}", loss(0));
     assert!(loss(29) < 0.05, "{}", loss(29));
+    let measured = |model: &str, what: &str| report[model][what].as_f64().unwrap();
+    assert!(measured("dense", "accuracy") < 0.5 && measured("small", "accuracy") > 0.99, "{report}");
+    assert!(measured("small", "loss") < 0.05, "{report}");
+    // What is not to be learned is not measured either.
+    let words = ["--ignore-index", "3", "--epochs", "2", "--batch", "32", "--json", "--quiet", "--force"];
+    let other = run_in(folder.path(), &[&first[..], &words].concat()).expect_code(0).json();
+    assert_ne!(other["dense"]["loss"], report["dense"]["loss"]);
     assert!(report["reached"].as_f64() <= Some(0.5), "{report}");
+}
+
+#[test]
+fn numbers_of_formulas_stay_as_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut random = Random::new(6);
+    let mut draw = |dims: [usize; 2]| {
+        let values = (0..dims[0] * dims[1]).map(|_| 0.05 * random.normal() as f32).collect::<Vec<f32>>();
+        Tensor::new(dims.to_vec(), values).unwrap()
+    };
+    let mut model = Model::empty("formula", 17);
+    let graph = &mut model.graph;
+    let x = graph.add_value("x");
+    let dims = [DeclaredDim::Named("batch".to_owned())].into_iter();
+    graph.add_input(x, DType::F32, &dims.chain([1, 28, 28].map(DeclaredDim::Fixed)).collect::<Vec<_>>());
+    let [up, down] =
+        [("up", [784, 32]), ("down", [32, 10])].map(|(name, dims)| graph.add_initializer(name, &draw(dims)));
+    // Both are vectors of one number; the first is part of a formula, the second a weight.
+    let half = graph
+        .add("half", NodeSpec::new("Constant", &[]).attribute("value_floats", Attribute::Floats(vec![0.5])));
+    let scale = graph.add_initializer("scale", &Tensor::vector(vec![0.5_f32]));
+    let flat = graph.add("flat", NodeSpec::new("Flatten", &[x]));
+    let hidden = graph.add("hidden", NodeSpec::new("MatMul", &[flat, up]));
+    let hidden = graph.add("relu", NodeSpec::new("Relu", &[hidden]));
+    let hidden = graph.add("halved", NodeSpec::new("Mul", &[hidden, half]));
+    let hidden = graph.add("scaled", NodeSpec::new("Mul", &[hidden, scale]));
+    let y = graph.add("y", NodeSpec::new("MatMul", &[hidden, down]));
+    graph.declare(y, DType::F32, &[DeclaredDim::Named("batch".to_owned()), DeclaredDim::Fixed(10)]);
+    graph.add_output(y);
+    let path = folder.path().join("formula.onnx");
+    model.write(&path, Storage::Embedded, true).unwrap();
+    let data = write_images(folder.path(), 64, 0);
+    let (model, data) = (path.to_str().unwrap(), data.to_str().unwrap());
+    let first = ["compress", model, "-o", "{}/small.onnx", "--data", data, "--epochs", "2"];
+    run_in(folder.path(), &[&first[..], &["--batch", "16", "--lr", "0.1", "--quiet"]].concat())
+        .expect_code(0);
+    let small = Model::read(&folder.path().join("small.onnx")).unwrap();
+    let number = |name: &str| {
+        let id = small.graph.find(name).unwrap();
+        small.graph.value(id).initializer().unwrap().tensor().unwrap().to_f64().unwrap()[0]
+    };
+    assert_eq!(number("half"), 0.5);
+    assert_ne!(number("scale"), 0.5);
 }
 
 #[test]

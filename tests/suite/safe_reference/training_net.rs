@@ -34,13 +34,14 @@ impl TrainingNet {
                 probabilities: false,
                 smoothing: 0.0,
                 class_weights: Vec::new(),
-                sparse: false,
+                ignore_index: None,
             }
         };
         let request = Request {
             loss: Loss { terms: vec![(1.0.into(), term)] },
-            trainable: trainable_initializers(&model.graph, &facts),
+            trainable: trainable_initializers(&model.graph, &facts, |_| true),
             batch_statistics: None,
+            dropout: false,
             elementary: !engine.normalizes_batches(),
             freeze_unsupported: false,
         };
