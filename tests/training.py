@@ -12,10 +12,10 @@ stand for infinity, or a constant that the program takes for one. The table has 
 weights, those of which the gradient is finite, and those of which it is zero everywhere. *slope* is how much the loss
 changes, from a step back along the gradient to a step forward, over what the gradient says; 1 if all is right and the
 steps are small enough; where a model picks elements by their values, such as a detector its boxes, the steps keep what
-it picked. Weights with a gradient of zero are moved too, by a hundredth of their size; then the loss stays, as long as
+it picked, and the regions that it reads. Weights with a gradient of zero are moved too, by a hundredth of their size; then the loss stays, as long as
 comparisons come out the same. Seconds and peak memory are those of the command and of loading and running its graph,
 each in a process of its own which may not have more than --memory. A row passes if each weight has a finite gradient of its own
-shape, or does not lead to any float output, if not all are zero, if the slope, where there is one, is 1 up to a tenth,
+shape, or does not lead to any float output but by what is picked, compared or counted, if not all are zero, if the slope, where there is one, is 1 up to a tenth,
 and if the loss stays where it must. A row already in the table is kept unless --again is given.
 
 A folder's MANIFEST.json may name the task and the inputs of its models; else free dimensions are --batch on the first
@@ -55,6 +55,7 @@ CHOICES = {"NonZero": 0, "NonMaxSuppression": 0, "TopK": 1, "ArgMax": 0, "ArgMin
 STEPS = (1e-3, 1e-2, 1e-4, 1e-5)
 SLOPE = 0.1
 COMPARISONS = dict.fromkeys(["Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual"], 0)
+LENGTHS = dict.fromkeys(["Shape", "Size"], 0)
 # How far weights of zero gradient are moved, and what that may change.
 NUDGE = 1e-2
 ROUNDING = 1e-6
@@ -147,12 +148,15 @@ def weights_of(graph: onnx.GraphProto) -> dict[str, str]:
     return found
 
 
-def leading_to(graph: onnx.GraphProto, output: str) -> set[str]:
-    """The values that an output is computed from."""
+def leading_to(graph: onnx.GraphProto, output: str, choices: dict[str, int] = {}) -> set[str]:  # noqa: B006
+    """The values that an output is computed from; not those that only say what is picked, where `choices` name them."""
     makers = {name: node for node in graph.node for name in node.output}
     seen, open_names = {output}, [output]
     while open_names:
-        node = makers.get(open_names.pop())
+        name = open_names.pop()
+        node = makers.get(name)
+        if node is not None and name in chosen(node, choices):
+            continue
         fresh = set(reads(node)) - seen if node is not None else set()
         seen |= fresh
         open_names.extend(fresh)
@@ -212,7 +216,7 @@ def prepared(source: pathlib.Path, folder: pathlib.Path, known: dict, options: a
         number = len(outputs)
         loss = loss_of(value, known.get("task", ""))
         np.save(folder / f"target{number}.npy", target_of(value, loss))
-        leads = leading_to(flat.graph, port.name) & weights.keys()
+        leads = leading_to(flat.graph, port.name, CHOICES | COMPARISONS | LENGTHS) & weights.keys()
         outputs.append({"name": port.name, "loss": loss, "leads": leads, "size": value.size})
         if port is not ports[0]:
             del model.graph.output[:]
@@ -256,9 +260,13 @@ def held(trained: pathlib.Path, feeds: dict, loss: str, choices: dict[str, int])
     graph = model.graph
     needed = leading_to(graph, loss)
     names = [name for node in graph.node for name in chosen(node, choices) if name in needed]
-    if not names:
+    # Regions have no gradient, as in the training code of detectors, but are computed with weights.
+    regions = {node.input[1] for node in graph.node if node.op_type == "RoiAlign" and node.output[0] in needed}
+    regions -= {port.name for port in graph.input} | {tensor.name for tensor in graph.initializer}
+    if not names and not regions:
         return None
     outputs = list(graph.output)
+    graph.output.extend(map(onnx.helper.make_empty_tensor_value_info, sorted(regions)))
     graph.output.extend(map(onnx.helper.make_empty_tensor_value_info, names))
     path = trained.with_name("held.onnx")
     onnx.save(model, path)
@@ -266,11 +274,16 @@ def held(trained: pathlib.Path, feeds: dict, loss: str, choices: dict[str, int])
     kinds = {"tensor(int64)": onnx.TensorProto.INT64, "tensor(bool)": onnx.TensorProto.BOOL}
     types = {port.name: kinds.get(port.type) for port in session.get_outputs()}
     names = [name for name in names if types[name]]
-    picked = dict(zip(names, session.run(names, feeds), strict=True))
+    ordered = sorted(regions)
+    values = session.run(names + ordered, feeds)
+    picked = dict(zip(names + [f"{name}.held" for name in ordered], values, strict=True))
     del graph.output[:]
     graph.output.extend(outputs)
-    graph.input.extend(onnx.helper.make_tensor_value_info(name, types[name], None) for name in names)
+    types |= {f"{name}.held": onnx.TensorProto.FLOAT for name in ordered}
+    graph.input.extend(onnx.helper.make_tensor_value_info(name, types[name], None) for name in picked)
     for node in graph.node:
+        if node.op_type == "RoiAlign" and node.input[1] in regions:
+            node.input[1] = f"{node.input[1]}.held"
         if node.op_type == "TopK" and node.output[0] and node.output[1] in picked:
             axis = next((entry.i for entry in node.attribute if entry.name == "axis"), -1)
             inputs, values = [node.input[0], node.output[1]], [node.output[0]]
@@ -288,7 +301,9 @@ class Moved:
     def __init__(self, session, feeds: dict, report: dict, trained: pathlib.Path):
         import onnxruntime
 
-        self.session, self.feeds, self.loss = session, feeds, report["loss"]
+        known = {port.name for port in session.get_inputs()}
+        self.feeds = {name: value for name, value in feeds.items() if name in known}
+        self.session, self.loss = session, report["loss"]
         self.options = onnxruntime.RunOptions()
         self.options.only_execute_path_to_fetches = True
         wanted = dict(report["gradients"])

@@ -17,6 +17,7 @@ pub(super) mod repeat;
 pub(super) mod resample;
 pub(super) mod reshape;
 pub(super) mod sampled;
+mod sampling;
 pub(super) mod scatter;
 pub(super) mod slice;
 pub(super) mod source;

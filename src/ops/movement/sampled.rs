@@ -5,7 +5,7 @@
 //! What is read of a channel of zeros is zero: samples are weighted means or maxima, and what lies outside counts as
 //! zero or as an element of the channel.
 
-use super::{Movement, pass, pin_inputs};
+use super::{Movement, pass, pin_inputs, sampling};
 use crate::ops::{Coupling, Example, NEWEST_OPSET, NodeView, Operator, Spec, Tape, Unsupported};
 use crate::tensor::Tensor;
 
@@ -25,7 +25,7 @@ pub(in crate::ops) static OPERATORS: &[&dyn Operator] = &[
         )
         .versions(10..=NEWEST_OPSET),
         couple,
-        gradient,
+        sampling::roi_align,
         roi_align_examples,
     ),
     &Movement::new(
@@ -45,17 +45,8 @@ pub(in crate::ops) static OPERATORS: &[&dyn Operator] = &[
         Spec::onnx("GridSample", 2..=2, &["align_corners", "mode", "padding_mode"])
             .versions(16..=NEWEST_OPSET),
         couple,
-        gradient,
-        || {
-            vec![
-                Example::new("GridSample")
-                    .computed(&[2, 4, 3, 5])
-                    .weight(&[2, 2, 3, 2])
-                    .range(-0.9, 0.9)
-                    .no_gradient()
-                    .prunable(0, 1),
-            ]
-        },
+        sampling::grid_sample,
+        grid_sample_examples,
     ),
 ];
 
@@ -84,6 +75,7 @@ fn roi_align_examples() -> Vec<Example> {
     let rois = [
         Tensor::new(vec![2, 4], vec![0.5_f32, 0.0, 3.0, 4.0, 1.0, 1.5, 4.0, 4.5]),
         Tensor::new(vec![2, 4], vec![0.0_f32, 0.0, 4.0, 2.0, 2.0, 0.5, 4.5, 4.0]),
+        Tensor::new(vec![2, 4], vec![-3.0_f32, -2.0, 9.0, 4.0, 3.5, 3.0, 3.9, 12.0]),
     ];
     let case = |rois: Tensor| {
         Example::new("RoiAlign")
@@ -93,10 +85,39 @@ fn roi_align_examples() -> Vec<Example> {
             .computed(&[2, 4, 6, 5])
             .constant(rois)
             .ints(&[0, 1])
-            .no_gradient()
             .prunable(0, 1)
     };
-    let [first, second] = rois;
-    let maximum = second.into_iter().map(case).map(|example| example.attribute("mode", "max"));
-    first.into_iter().map(case).chain(maximum).collect()
+    let [first, second, beyond] = rois;
+    let plain = first.clone().into_iter().map(case);
+    let shifted = plain.clone().map(|example| {
+        example
+            .attribute("coordinate_transformation_mode", "output_half_pixel")
+            .attribute("spatial_scale", 0.5)
+    });
+    let old = beyond.clone().into_iter().map(case).map(|example| example.opset(10));
+    let outside = beyond.into_iter().map(case);
+    let without = |example: Example| example.no_gradient();
+    let maximum = second.clone().into_iter().map(case).map(|example| example.attribute("mode", "max"));
+    let adaptive = second.into_iter().map(case).map(|example| example.attribute("sampling_ratio", 0));
+    let refused = maximum.chain(adaptive).map(without);
+    plain.chain(shifted).chain(old).chain(outside).chain(refused).collect()
+}
+
+fn grid_sample_examples() -> Vec<Example> {
+    let case = || {
+        Example::new("GridSample")
+            .computed(&[2, 4, 3, 5])
+            .weight(&[2, 2, 3, 2])
+            .range(-0.9, 0.9)
+            .prunable(0, 1)
+    };
+    vec![
+        case(),
+        case().attribute("align_corners", 1).attribute("padding_mode", "border"),
+        case().attribute("padding_mode", "border").range(-1.6, 1.6),
+        case().attribute("align_corners", 1).range(-1.6, 1.6),
+        case().opset(20).attribute("mode", "linear"),
+        case().attribute("mode", "bicubic").no_gradient(),
+        case().attribute("padding_mode", "reflection").no_gradient(),
+    ]
 }
