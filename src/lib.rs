@@ -9,6 +9,7 @@ pub mod data;
 pub mod deps;
 pub mod engine;
 pub mod ir;
+pub mod kernels;
 pub mod ops;
 pub mod report;
 pub mod safe;

@@ -85,7 +85,7 @@ fn main() {
 
     let start = Instant::now();
     let (model, traced) = traced(&args, &*engine, &load);
-    let graph = training_graph(&args, &model, &traced);
+    let graph = training_graph(&args, &*engine, &model, &traced);
     let differentiated_ms = milliseconds(start);
     if let Some(path) = &args.keep_graph {
         graph.model.write(path, Storage::Auto, true).unwrap();
@@ -167,7 +167,7 @@ fn traced(args: &Args, engine: &dyn Engine, load: &LoadOptions) -> (Model, Trace
     (model, traced)
 }
 
-fn training_graph(args: &Args, model: &Model, traced: &Trace) -> TrainingGraph {
+fn training_graph(args: &Args, engine: &dyn Engine, model: &Model, traced: &Trace) -> TrainingGraph {
     let rank = traced.facts.get(model.graph.outputs()[0]).unwrap().dims.len();
     let next_token = args.loss == LossName::NextToken;
     let term = Term::CrossEntropy {
@@ -184,6 +184,7 @@ fn training_graph(args: &Args, model: &Model, traced: &Trace) -> TrainingGraph {
         batch_statistics: Some(Statistics::Own),
         dropout: false,
         elementary: false,
+        kernels: engine.has_kernels(),
         freeze_unsupported: false,
     };
     differentiate(model, &traced.facts, &request).unwrap()

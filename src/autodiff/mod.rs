@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use thiserror::Error;
 
 use crate::ir::{Facts, Graph, Model, NodeId, ValueId, Violation, drop_unused};
+use crate::kernels;
 use crate::ops::{self, Dropped, NodeView, RunningStatistic, Statistics, Tape, TapeStart};
 use crate::tensor::DType;
 
@@ -58,6 +59,8 @@ pub struct Request {
     pub dropout: bool,
     /// Whether normalisations over the batch are written in elementary operators, for engines that need it.
     pub elementary: bool,
+    /// Whether the graph may hold operators of [`crate::kernels`], for an engine that has them.
+    pub kernels: bool,
     /// Whether a node without gradient freezes what lies before it, instead of being an error.
     pub freeze_unsupported: bool,
 }
@@ -117,6 +120,7 @@ pub fn differentiate(
         grads: BTreeMap::new(),
         unsupported: Vec::new(),
         opset,
+        kernels: request.kernels,
         domain_opsets: forward
             .iter()
             .map(|&id| model.opset(&model.graph.node(id).domain).unwrap_or(0))
@@ -155,6 +159,10 @@ pub fn differentiate(
     declare_outputs(&mut model.graph, &facts, seeds.loss, &gradients);
     model.graph.set_outputs(outputs);
     ops::spell_out_batch_normalization(&mut model.graph, &facts, opset, request.elementary);
+    if request.kernels {
+        ops::convolve_by_kernel(&mut model.graph, &facts, opset);
+        model.import(kernels::DOMAIN, 1);
+    }
     if !request.elementary {
         ops::convolve_images_together(&mut model.graph, &facts, opset);
     }
@@ -243,6 +251,7 @@ struct Backward<'a> {
     unsupported: Vec<(String, String)>,
     opset: i64,
     domain_opsets: Vec<i64>,
+    kernels: bool,
 }
 
 impl Backward<'_> {
@@ -296,7 +305,8 @@ impl Backward<'_> {
                 outputs: node.outputs.clone(),
                 wanted,
                 output_grads,
-            });
+            })
+            .with_kernels(self.kernels);
             match ops::find(&view).gradient(&view, &mut tape) {
                 Ok(()) => {
                     let grads = tape.into_grads();

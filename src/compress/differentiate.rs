@@ -106,6 +106,7 @@ pub fn differentiate(plan: &DifferentiatePlan) -> Result<DifferentiateReport, To
         batch_statistics: plan.batch_statistics.then_some(crate::ops::Statistics::Running),
         dropout: false,
         elementary: false,
+        kernels: false,
         freeze_unsupported: false,
     };
     let mut training = autodiff::differentiate(&model, &trace.facts, &request)?;

@@ -307,6 +307,7 @@ impl<'a> Fit<'a> {
             batch_statistics: self.trains_statistics().then_some(crate::ops::Statistics::Own),
             dropout: self.drops(),
             elementary: !self.engine.normalizes_batches(),
+            kernels: self.engine.has_kernels(),
             freeze_unsupported: true,
         };
         Ok(differentiate(model, facts, &request)?)

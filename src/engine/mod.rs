@@ -89,6 +89,9 @@ pub trait Engine: Send + Sync {
     /// batch.
     fn normalizes_batches(&self) -> bool;
 
+    /// Whether nodes of [`crate::kernels`] run.
+    fn has_kernels(&self) -> bool;
+
     /// Loads a model.
     ///
     /// # Errors

@@ -31,6 +31,7 @@ mod reduction;
 mod softmax;
 
 pub use control::{contents, counted_axis, has_control_flow, unfold};
+pub use convolution::kernel::convolve_by_kernel;
 pub use convolution::together::convolve_images_together;
 pub use coupling::{Axis, Coupling, Slot};
 pub use cut::{Cut, Entry, NodeEdit, Replacement, ReplacementInput};

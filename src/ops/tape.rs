@@ -20,6 +20,7 @@ pub struct Tape<'a> {
     wanted: Vec<bool>,
     output_grads: Vec<Option<ValueId>>,
     input_grads: Vec<Option<ValueId>>,
+    kernels: bool,
 }
 
 /// What a [`Tape`] starts from.
@@ -57,7 +58,19 @@ impl<'a> Tape<'a> {
             wanted: start.wanted,
             output_grads: start.output_grads,
             input_grads: vec![None; count],
+            kernels: false,
         }
+    }
+
+    /// The same, for an engine that has the operators of [`crate::kernels`], or has not.
+    #[must_use]
+    pub fn with_kernels(self, kernels: bool) -> Self {
+        Self { kernels, ..self }
+    }
+
+    /// Whether operators of [`crate::kernels`] may be written.
+    pub const fn kernels(&self) -> bool {
+        self.kernels
     }
 
     /// The gradients that were given, by input.

@@ -59,6 +59,7 @@ fn statistics_of_the_batch_train_alike_in_old_operator_sets() {
                 batch_statistics: statistics,
                 dropout: false,
                 elementary: !engine.normalizes_batches(),
+                kernels: false,
                 freeze_unsupported: false,
             };
             let training = differentiate(&model, &traced.facts, &request).unwrap();

@@ -92,6 +92,7 @@ fn check(case: &Path) -> Result<(), String> {
             batch_statistics: None,
             dropout: false,
             elementary: !engine.normalizes_batches(),
+            kernels: false,
             freeze_unsupported: false,
         };
         let training = differentiate(&model, &traced.facts, &request).map_err(|error| text(&error))?;

@@ -244,6 +244,7 @@ fn check_gradient(example: &Example, random: &mut Random) -> Result<(), String> 
         batch_statistics: None,
         dropout: false,
         elementary: false,
+        kernels: false,
         freeze_unsupported: false,
     };
     let result = differentiate(&model, &traced.facts, &request);

@@ -153,6 +153,7 @@ fn losses_and_their_gradients_are_those_of_their_definitions() {
             batch_statistics: None,
             dropout: false,
             elementary: false,
+            kernels: false,
             freeze_unsupported: false,
         };
         let graph = differentiate(&model, &traced.unwrap().facts, &request).unwrap();
@@ -210,6 +211,7 @@ fn features_are_compared_where_they_are_computed() {
         batch_statistics: None,
         dropout: false,
         elementary: false,
+        kernels: false,
         freeze_unsupported: false,
     };
     let graph = differentiate(&model, &traced.facts, &request).unwrap();
@@ -260,6 +262,7 @@ fn a_batch_without_labels_that_count_has_no_loss() {
         batch_statistics: None,
         dropout: false,
         elementary: false,
+        kernels: false,
         freeze_unsupported: false,
     };
     let graph = differentiate(&model, &traced.facts, &request).unwrap();

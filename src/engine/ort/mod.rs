@@ -6,6 +6,7 @@
 mod denormals;
 mod find;
 mod library;
+mod operators;
 mod probe;
 mod session;
 mod value;
@@ -58,7 +59,8 @@ impl OnnxRuntime {
             .with_deterministic_compute(true)?
             .with_intra_op_spinning(true)?
             // Between runs the processor belongs to the caller, who may have threads of its own.
-            .with_config_entry("session.force_spinning_stop", "1")?;
+            .with_config_entry("session.force_spinning_stop", "1")?
+            .with_operators(operators::domain()?)?;
         Ok(if options.flush_denormals { builder.with_flush_to_zero()? } else { builder })
     }
 }
@@ -69,6 +71,10 @@ impl Engine for OnnxRuntime {
     }
 
     fn normalizes_batches(&self) -> bool {
+        true
+    }
+
+    fn has_kernels(&self) -> bool {
         true
     }
 

@@ -30,6 +30,10 @@ impl Engine for Tract {
         false
     }
 
+    fn has_kernels(&self) -> bool {
+        false
+    }
+
     fn version(&self) -> String {
         VERSION.to_owned()
     }

@@ -2,7 +2,7 @@
 //!
 //! Specification: <https://onnx.ai/onnx/operators/onnx__Conv.html>. No operator set version changed what it computes.
 
-use super::{Form, dense_gradient, give_bias, kept, weight_gradient};
+use super::{Form, dense_gradient, give_bias, kept, kernel, weight_gradient};
 use crate::ops::window::{product, slides};
 use crate::ops::{
     Coupling, Cut, Example, NEWEST_OPSET, NodeEdit, NodeView, Operator, Spec, Tape, Unsupported,
@@ -72,6 +72,10 @@ impl Operator for Conv {
     fn gradient(&self, node: &NodeView<'_>, tape: &mut Tape<'_>) -> Result<(), Unsupported> {
         let form = form(node)?;
         let (x, w, dy) = (tape.x(0)?, tape.x(1)?, tape.dy0()?);
+        give_bias(tape, form.rank(), dy);
+        if kernel::give(tape, &form, [x, w, dy]) {
+            return Ok(());
+        }
         if tape.wants(0) {
             let dx = dense_gradient::emit(tape, &form, dy, w, x)?;
             tape.give(0, dx);
@@ -80,7 +84,6 @@ impl Operator for Conv {
             let dw = weight_gradient::emit(tape, &form, x, dy)?;
             tape.give(1, dw);
         }
-        give_bias(tape, form.rank(), dy);
         Ok(())
     }
 

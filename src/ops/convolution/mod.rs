@@ -8,6 +8,7 @@ pub(super) mod conv;
 pub(super) mod conv_transpose;
 mod dense_gradient;
 pub(super) mod fused;
+pub(super) mod kernel;
 pub(super) mod together;
 mod weight_gradient;
 

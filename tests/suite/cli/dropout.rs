@@ -95,6 +95,7 @@ fn a_mask_is_an_input_of_the_training_graph() {
             batch_statistics: None,
             dropout,
             elementary: false,
+            kernels: false,
             freeze_unsupported: false,
         };
         let graph = differentiate(&model, &traced.facts, &request).unwrap();

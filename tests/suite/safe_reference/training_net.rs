@@ -43,6 +43,7 @@ impl TrainingNet {
             batch_statistics: None,
             dropout: false,
             elementary: !engine.normalizes_batches(),
+            kernels: false,
             freeze_unsupported: false,
         };
         let mut training = differentiate(&model, &facts, &request).unwrap();
