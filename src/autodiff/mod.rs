@@ -118,6 +118,7 @@ pub fn differentiate(
         facts: &facts,
         active,
         grads: BTreeMap::new(),
+        alike: Vec::new(),
         unsupported: Vec::new(),
         opset,
         kernels: request.kernels,
@@ -130,7 +131,7 @@ pub fn differentiate(
         backward.accumulate(output, grad);
     }
     backward.walk(&mut model.graph, &forward);
-    let Backward { mut grads, unsupported, .. } = backward;
+    let Backward { mut grads, alike, unsupported, .. } = backward;
     if !unsupported.is_empty() && !request.freeze_unsupported {
         return Err(AutodiffError::Unsupported(unsupported));
     }
@@ -167,6 +168,10 @@ pub fn differentiate(
         ops::convolve_images_together(&mut model.graph, &facts, opset);
     }
     drop_unused(&mut model.graph);
+    if request.kernels {
+        ops::fuse_elementwise(&mut model.graph, &facts, &alike);
+        drop_unused(&mut model.graph);
+    }
     drop_unread_masks(&mut model.graph, &mut dropped);
     let violations = model.graph.check();
     if !violations.is_empty() {
@@ -248,6 +253,8 @@ struct Backward<'a> {
     facts: &'a Facts,
     active: Vec<bool>,
     grads: BTreeMap<ValueId, Vec<ValueId>>,
+    /// Gradients, and what they belong to.
+    alike: Vec<(ValueId, ValueId)>,
     unsupported: Vec<(String, String)>,
     opset: i64,
     domain_opsets: Vec<i64>,
@@ -256,6 +263,7 @@ struct Backward<'a> {
 
 impl Backward<'_> {
     fn accumulate(&mut self, value: ValueId, grad: ValueId) {
+        self.alike.push((grad, value));
         self.grads.entry(value).or_default().push(grad);
     }
 

@@ -4,7 +4,14 @@
 //! how many threads share the work. It knows neither graphs nor runtimes: an engine that has kernels of its own gives
 //! them operands and threads, and whoever writes a graph for it takes names and attributes from here.
 
+#![allow(
+    clippy::inline_always,
+    reason = "inner loops are compiled for the instructions of their caller, which must not be left to chance"
+)]
+
 pub mod depthwise;
+pub mod elementwise;
+mod math;
 mod vector;
 
 use std::sync::Mutex;

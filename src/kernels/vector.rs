@@ -17,7 +17,7 @@ pub(super) fn multiply_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
 
 /// Runs the loop with the best instructions there are.
 #[cfg(target_arch = "x86_64")]
-pub(super) fn widest(work: impl Loop) {
+pub(super) fn widest<W: Loop>(work: W) {
     #[target_feature(enable = "avx2,fma")]
     fn with_avx2(work: impl Loop) {
         work.run::<true>();
@@ -34,7 +34,7 @@ pub(super) fn widest(work: impl Loop) {
 
 /// Runs the loop with the best instructions there are.
 #[cfg(not(target_arch = "x86_64"))]
-pub(super) fn widest(work: impl Loop) {
+pub(super) fn widest<W: Loop>(work: W) {
     // Every processor with 64-bit ARM instructions multiplies and adds in one.
     if cfg!(target_arch = "aarch64") {
         work.run::<true>();

@@ -85,18 +85,20 @@ fn check(case: &Path) -> Result<(), String> {
         .collect();
     inputs.push(("target".to_owned(), any(&mut archive, "target")));
     let given: Vec<(&str, &Tensor)> = inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
-    for engine in engines() {
+    let with_kernels =
+        engines().into_iter().filter(|engine| engine.has_kernels()).map(|engine| (engine, true));
+    for (engine, kernels) in engines().into_iter().map(|engine| (engine, false)).chain(with_kernels) {
         let request = Request {
             loss: Loss { terms: vec![(1.0.into(), term.clone())] },
             trainable: trainable_initializers(&model.graph, &traced.facts, |_| true),
             batch_statistics: None,
             dropout: false,
             elementary: !engine.normalizes_batches(),
-            kernels: false,
+            kernels,
             freeze_unsupported: false,
         };
         let training = differentiate(&model, &traced.facts, &request).map_err(|error| text(&error))?;
-        let place = |reason: String| format!("{}: {reason}", engine.name());
+        let place = |reason: String| format!("{} (kernels: {kernels}): {reason}", engine.name());
         let outputs = run(&*engine, &training.model, &given).map_err(place)?;
         let loss = outputs[0].to_f64().unwrap()[0];
         let expected: ndarray::Array0<f64> = archive.by_name("loss").unwrap();

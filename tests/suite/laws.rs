@@ -255,6 +255,8 @@ fn check_gradient(example: &Example, random: &mut Random) -> Result<(), String> 
         };
     }
     let training = result.map_err(|error| error.to_string())?;
+    let request = Request { kernels: true, ..request };
+    let by_kernels = differentiate(&model, &traced.facts, &request).map_err(|error| error.to_string())?;
     let through = through.ok_or("no output is a float")?;
     let dense = run(&*engine, &model, &[])?;
     let output = &dense[through];
@@ -278,7 +280,9 @@ fn check_gradient(example: &Example, random: &mut Random) -> Result<(), String> 
         let y = session.run(&given).unwrap()[through].to_f64().unwrap();
         y.iter().zip(&goal).map(|(y, goal)| (y - goal) * (y - goal)).sum::<f64>() / goal.len() as f64
     };
-    for engine in engines_for(example) {
+    let with_kernels = engines_for(example).filter(|engine| engine.has_kernels());
+    let with_kernels = with_kernels.map(|engine| (engine, &by_kernels));
+    for (engine, training) in engines_for(example).map(|engine| (engine, &training)).chain(with_kernels) {
         let outputs = run(&*engine, &training.model, &[("target", &target)])
             .map_err(|error| format!("{}: {error}", engine.name()))?;
         let expected = loss(&point);

@@ -6,6 +6,7 @@ mod batch_norm;
 mod cli;
 mod gradient_reference;
 mod inflate;
+mod kernels;
 mod laws;
 mod losses;
 mod random_graphs;

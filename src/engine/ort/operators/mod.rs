@@ -4,6 +4,7 @@
 //! so that no second pool competes with it.
 
 mod depthwise;
+mod elementwise;
 
 use std::sync::Arc;
 
@@ -14,9 +15,10 @@ use ::ort::value::ValueRef;
 use crate::kernels::{DOMAIN, KernelError, Threads};
 
 /// The domain of all kernels.
+#[allow(clippy::arc_with_non_send_sync, reason = "the binding asks for it; sessions keep the domain alive")]
 pub(super) fn domain() -> Result<Arc<OperatorDomain>, Error> {
     let domain = OperatorDomain::new(DOMAIN)?;
-    Ok(Arc::new(domain.add(depthwise::Forward)?.add(depthwise::Gradient)?))
+    Ok(Arc::new(domain.add(depthwise::Forward)?.add(depthwise::Gradient)?.add(elementwise::Elementwise)?))
 }
 
 /// The threads that run a node.
