@@ -10,6 +10,7 @@ pub mod deps;
 pub mod engine;
 pub mod ir;
 pub mod kernels;
+pub mod memory;
 pub mod ops;
 pub mod report;
 pub mod safe;

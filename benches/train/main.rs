@@ -20,8 +20,9 @@ use safe_onnx::autodiff::{Loss, Request, Term, TrainingGraph, differentiate, tra
 use safe_onnx::compress::class_axis;
 use safe_onnx::engine::{Discovery, Engine, LoadOptions, default_threads, discover};
 use safe_onnx::ir::{Model, Storage};
+use safe_onnx::memory::{self, Need, Shapes};
 use safe_onnx::ops::{Statistics, is_better_folded};
-use safe_onnx::safe::{Base, Keep, LearningRate, Options, Penalty, ProximalPoint, Trainer};
+use safe_onnx::safe::{Base, Keep, LearningRate, Options, Penalty, ProximalPoint, Safe, Trainer};
 use safe_onnx::shrink::prepare;
 use safe_onnx::tensor::{DType, Random, Tensor};
 use safe_onnx::trace::{InputShapes, Trace, fold_constants, trace};
@@ -59,6 +60,9 @@ struct Args {
     weight_decay: f64,
     #[arg(long, default_value_t = 1e-3)]
     learning_rate: f64,
+    /// Computes cheap values again in place of keeping them
+    #[arg(long)]
+    recompute: bool,
     /// Runs a round for each line on standard input
     #[arg(long)]
     on_request: bool,
@@ -85,7 +89,7 @@ fn main() {
 
     let start = Instant::now();
     let (model, traced) = traced(&args, &*engine, &load);
-    let graph = training_graph(&args, &*engine, &model, &traced);
+    let mut graph = training_graph(&args, &*engine, &model, &traced);
     let differentiated_ms = milliseconds(start);
     if let Some(path) = &args.keep_graph {
         graph.model.write(path, Storage::Auto, true).unwrap();
@@ -105,12 +109,14 @@ fn main() {
         })
         .collect();
     let start = Instant::now();
+    let load = LoadOptions { keep_repeated: args.recompute, ..load };
+    let (predicted, recomputed) = predicted(&args, &model, &traced, &mut graph, &split, &*engine, &load);
     let mut trainer =
         Trainer::new(&graph, &model.graph, &*engine, &load, options(&args), &split, &mut Keep).unwrap();
     let load_ms = milliseconds(start);
     drop(graph);
 
-    let given = batch(&args, &model, &traced, trainer.inputs());
+    let given = batch(args.batch, &args, &model, &traced, trainer.inputs());
     let given = [given.iter().collect::<Vec<_>>()];
     let mut losses = Vec::new();
     let mut timed = |steps: usize| -> Vec<f64> {
@@ -144,7 +150,10 @@ fn main() {
         "least_ms": least,
         "differentiate_ms": differentiated_ms,
         "load_ms": load_ms,
-        "peak_bytes": peak(),
+        "peak_bytes": memory::peak(),
+        "predicted_bytes": predicted.total(),
+        "recomputed": recomputed,
+        "predicted": format!("{predicted:?}"),
         "tensors": weights.len(),
         "weights": weights.iter().sum::<usize>(),
         "losses": losses,
@@ -190,6 +199,45 @@ fn training_graph(args: &Args, engine: &dyn Engine, model: &Model, traced: &Trac
     differentiate(model, &traced.facts, &request).unwrap()
 }
 
+/// The memory that the steps will need.
+fn predicted(
+    args: &Args,
+    model: &Model,
+    traced: &Trace,
+    graph: &mut TrainingGraph,
+    split: &[bool],
+    engine: &dyn Engine,
+    load: &LoadOptions,
+) -> (Need, usize) {
+    let inputs = graph.model.graph.required_inputs();
+    let names: Vec<String> = inputs.map(|id| graph.model.graph.value(id).name().to_owned()).collect();
+    let run = |samples: usize| {
+        let tensors = batch(samples, args, model, traced, &names);
+        (samples, names.iter().cloned().zip(tensors).collect())
+    };
+    let mut shapes = Shapes::of(&graph.model, engine, load, vec![run(2), run(3)]).unwrap();
+    let mut recomputed = 0;
+    if args.recompute {
+        recomputed = memory::recompute(&mut graph.model.graph, &mut shapes, graph.loss, args.batch);
+    }
+    let elements = |id| model.graph.value(id).initializer().unwrap().count();
+    let counts: Vec<usize> = graph.gradients.iter().map(|&(weight, _)| elements(weight)).collect();
+    let state = Safe::<f32>::state_bytes(&options(args), counts.iter().copied().zip(split.iter().copied()));
+    let need = Need {
+        base: memory::base(&model.graph).unwrap_or(0),
+        state: state + counts.iter().sum::<usize>() as u64 * 4,
+        graphs: memory::graph_bytes(&graph.model.graph),
+        values: memory::values_peak(&graph.model.graph, &shapes, args.batch),
+        samples: names
+            .iter()
+            .filter_map(|name| graph.model.graph.find(name))
+            .map(|id| shapes.bytes(id, args.batch))
+            .sum(),
+        others: 0,
+    };
+    (need, recomputed)
+}
+
 fn options(args: &Args) -> Options {
     Options {
         radius: args.radius,
@@ -204,10 +252,10 @@ fn options(args: &Args) -> Options {
 }
 
 /// The tensors of a step by the names that the trainer asks for.
-fn batch(args: &Args, model: &Model, traced: &Trace, names: &[String]) -> Vec<Tensor> {
+fn batch(samples: usize, args: &Args, model: &Model, traced: &Trace, names: &[String]) -> Vec<Tensor> {
     let [(name, probe)] = traced.inputs.as_slice() else { panic!("the model must have one input") };
     let mut dims = probe.dims().to_vec();
-    dims[0] = args.batch;
+    dims[0] = samples;
     let count: usize = dims.iter().product();
     let output = &traced.facts.get(model.graph.outputs()[0]).unwrap().dims;
     let next_token = args.loss == LossName::NextToken;
@@ -234,7 +282,7 @@ fn batch(args: &Args, model: &Model, traced: &Trace, names: &[String]) -> Vec<Te
             None => (0..count).map(|_| random.normal() as f32).collect(),
             Some(bytes) => take(bytes, count).map(f32::from_le_bytes).collect(),
         };
-        (Tensor::new(dims, pixels).unwrap(), Tensor::vector(integers(&mut bytes, args.batch)))
+        (Tensor::new(dims, pixels).unwrap(), Tensor::vector(integers(&mut bytes, samples)))
     };
     let known = [(name.as_str(), input), ("target", target)];
     let find = |wanted: &String| known.iter().find(|(name, _)| name == wanted).unwrap().1.clone();
@@ -249,11 +297,4 @@ fn take<'a, const N: usize>(
     let (taken, left) = bytes.split_at(count * N);
     *bytes = left;
     taken.chunks_exact(N).map(|word| word.try_into().unwrap())
-}
-
-/// The most memory that this process held, in bytes, where the system tells.
-fn peak() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.trim().split(' ').next()?.parse::<u64>().ok()? * 1024)
 }

@@ -48,6 +48,7 @@ pub enum AutodiffError {
 
 /// What a training graph shall compute.
 #[derive(Debug, Clone)]
+#[allow(clippy::struct_excessive_bools, reason = "each stands for itself")]
 pub struct Request {
     /// The loss.
     pub loss: Loss,

@@ -181,6 +181,10 @@ fn hint_of_run(error: &CompressError) -> Option<&'static str> {
         CompressError::Unnamed { .. } => {
             Some("write names of outputs of nodes, as any viewer of ONNX files shows them, or parts of them")
         }
+        CompressError::Memory { .. } => Some(
+            "raise --memory-limit, train fewer weights with --freeze or --train-only, or prune without training: --method magnitude --epochs 0",
+        ),
+        CompressError::NoMemoryFigures => Some("leave --memory-limit out, and choose a smaller --batch"),
         CompressError::CutPlan { .. } => Some(
             "plans fit models of the structure that they were made for; `compress --plan-out` writes a new one",
         ),

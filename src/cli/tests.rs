@@ -35,6 +35,18 @@ fn every_command_has_examples() {
 }
 
 #[test]
+fn sizes_of_memory_have_units() {
+    let limit = |text: &str| compress(&["--memory-limit", text]).map(|plan| plan.training.memory_limit);
+    assert_eq!(limit("2GB"), Ok(Some(2_000_000_000)));
+    assert_eq!(limit("1.5 GiB"), Ok(Some(1_610_612_736)));
+    assert_eq!(limit("800mb"), Ok(Some(800_000_000)));
+    assert_eq!(limit("4096"), Ok(Some(4096)));
+    for wrong in ["much", "2 XB", "0", "-1GB"] {
+        assert!(limit(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
 fn defaults_keep_half_of_the_macs() {
     let plan = compress(&[]).unwrap();
     assert_eq!((plan.target.quantity, plan.target.share), (Quantity::Macs, 0.5));

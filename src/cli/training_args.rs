@@ -54,6 +54,10 @@ pub(super) struct TrainingArgs {
     /// Batches whose gradients are averaged for a step
     #[arg(long, value_name = "N", value_parser = values::positive)]
     pub(super) accumulate: Option<usize>,
+    /// Memory that training must keep below, as in 2GB or 800MB: cheap values are then computed again,
+    /// and batches split in micro-batches
+    #[arg(long, value_name = "SIZE", value_parser = values::memory)]
+    pub(super) memory_limit: Option<u64>,
     /// Upper bound of the norm of the descent direction over all weights
     #[arg(long, value_name = "X", value_parser = values::above_zero)]
     pub(super) clip_norm: Option<f64>,
@@ -134,6 +138,7 @@ impl TrainingArgs {
             train_only: self.train_only.clone(),
             freeze: self.freeze.clone(),
             accumulate: self.accumulate,
+            memory_limit: self.memory_limit,
             clip_norm: self.clip_norm,
             average_decay: self.average_decay,
             schedule: match self.lr_schedule {

@@ -55,6 +55,27 @@ pub(super) fn positive(text: &str) -> Result<usize, String> {
     value.ok_or_else(|| "it must be a whole number, 1 or above".to_owned())
 }
 
+/// `2GB`, `800MB`, `1.5 GiB` or a number of bytes.
+pub(super) fn memory(text: &str) -> Result<u64, String> {
+    let form = || "write a size with its unit, as in 2GB or 800MB".to_owned();
+    let text = text.trim();
+    let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+    let (count, unit) = text.split_at(digits);
+    let factor = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1.0,
+        "kb" | "k" => 1e3,
+        "mb" | "m" => 1e6,
+        "gb" | "g" => 1e9,
+        "tb" | "t" => 1e12,
+        "kib" => 1024.0,
+        "mib" => 1_048_576.0,
+        "gib" => 1_073_741_824.0,
+        _ => return Err(form()),
+    };
+    let bytes = number(count).map_err(|_| form())? * factor;
+    if bytes >= 1.0 && bytes.is_finite() { Ok(bytes as u64) } else { Err(form()) }
+}
+
 /// `HxW`.
 pub(super) fn size(text: &str) -> Result<[usize; 2], String> {
     let sides = text.split_once('x').map(|(height, width)| (positive(height), positive(width)));

@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::best::Best;
 use super::budget::{Budget, Selection};
 use super::checkpoint::{Checkpoint, Checkpoints};
-use super::dropout::Masks;
+use super::feed::Feed;
+use super::footprint::Arrangement;
 use super::{CompressError, Event, Observer};
 use crate::autodiff::TrainingGraph;
-use crate::deps::Survivors;
 use crate::ir::{Graph, Model};
 use crate::report::Epoch;
 use crate::safe::{GroupProjection, Select, Trainer};
@@ -39,21 +39,13 @@ pub(super) struct Phase {
     pub(super) trainer: Trainer,
     /// The initializers that are trained.
     pub(super) trained: Vec<String>,
-    /// What the model has left of the dense one; nothing for the dense one itself.
-    pub(super) survivors: Option<Survivors>,
-    pub(super) masks: Masks,
+    pub(super) feed: Feed,
     pub(super) notes: Vec<String>,
 }
 
 impl Phase {
     /// A phase that trains `model` by its training graph.
-    pub(super) fn new(
-        model: Model,
-        trainer: Trainer,
-        graph: &TrainingGraph,
-        survivors: Option<Survivors>,
-        masks: Masks,
-    ) -> Self {
+    pub(super) fn new(model: Model, trainer: Trainer, graph: &TrainingGraph, feed: Feed) -> Self {
         let name = |id| model.graph.value(id).name().to_owned();
         let trained = graph.gradients.iter().map(|&(weight, _)| name(weight)).collect();
         let notes = graph.frozen.iter().map(|(node, reason)| {
@@ -65,7 +57,7 @@ impl Phase {
             count => Some(format!("{count} Dropout nodes are active in training")),
         };
         let notes = notes.chain(active).collect();
-        Self { model, trainer, trained, survivors, masks, notes }
+        Self { model, trainer, trained, feed, notes }
     }
 }
 
@@ -93,6 +85,8 @@ pub(super) struct Record {
     pub(super) times: Vec<f64>,
     pub(super) history: Vec<Epoch>,
     pub(super) notes: Vec<String>,
+    /// How the run keeps within the memory; the same for all of it, since it decides rounding.
+    pub(super) arrangement: Arrangement,
 }
 
 /// What goes into a checkpoint in text.

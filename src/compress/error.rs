@@ -111,6 +111,24 @@ pub enum CompressError {
         /// Nodes that are not understood.
         unknown: Vec<String>,
     },
+    /// Training needs more memory than it may take.
+    #[error(
+        "training cannot keep below {}: the least that is predicted is {}, with {micro_batch} samples at a time",
+        crate::report::size(*limit), crate::report::size(*smallest)
+    )]
+    Memory {
+        /// The limit in bytes.
+        limit: u64,
+        /// The smallest prediction in bytes.
+        smallest: u64,
+        /// Samples that go through the model together then.
+        micro_batch: usize,
+    },
+    /// There is a limit, but nothing to hold it by.
+    #[error(
+        "this system does not tell how much memory the process holds, so that --memory-limit has no ground"
+    )]
+    NoMemoryFigures,
     /// A plan file cannot be used.
     #[error("{place}: {problem}")]
     CutPlan {

@@ -6,23 +6,18 @@ use std::time::Instant;
 use super::best::Best;
 use super::budget::{Budget, Selection};
 use super::checkpoint::{Checkpoint, Checkpoints};
-use super::course::{ByBudget, Course, Phase, Pruning, Record, Written};
-use super::dropout::Masks;
+use super::course::{Course, Phase, Pruning, Record, Written};
 use super::feed::{Progress, Teacher};
+use super::footprint::{Arrangement, Planned};
 use super::objective::Objective;
 use super::samples::Samples;
 use super::settings::Settings;
 use super::structure::Structure;
-use super::{BatchNorm, CompressError, Dropout, Event, Observer, Plan};
-use crate::autodiff::{Request, TrainingGraph, differentiate};
+use super::{CompressError, Event, Observer, Plan};
 use crate::engine::{Engine, LoadOptions};
-use crate::ir::{Facts, Model, ValueId};
+use crate::ir::Model;
 use crate::report::{Epoch, TrainFigures};
-use crate::safe::{
-    GroupNorm, GroupProjection, Keep, LambdaSchedule, LearningRate, Options, Penalty, Projection,
-    ProximalPoint, Trainer,
-};
-use crate::shrink::shrink;
+use crate::safe::{GroupNorm, Keep, Projection, Trainer};
 use crate::tensor::Tensor;
 
 /// Batches over which running statistics are estimated anew.
@@ -44,8 +39,10 @@ pub(super) struct Fit<'a> {
     pub(super) settings: &'a Settings,
     pub(super) samples: &'a Samples,
     pub(super) stop: &'a AtomicBool,
-    /// Measures a model on the validation data.
-    pub(super) measure: &'a dyn Fn(&Model) -> Result<Measured, CompressError>,
+    /// Whether there are validation data to measure models on.
+    pub(super) evaluates: bool,
+    /// Measures a model on the validation data, in batches of a size.
+    pub(super) measure: &'a dyn Fn(&Model, usize) -> Result<Measured, CompressError>,
 }
 
 /// What training ends with.
@@ -68,8 +65,8 @@ impl<'a> Fit<'a> {
         let settings = self.settings;
         let mut teacher = self.teacher()?;
         let mut course = match checkpoints.read(observer)? {
-            Some(checkpoint) => self.resume(&checkpoint)?,
-            None => self.begin(first)?,
+            Some(checkpoint) => self.resume(&checkpoint, teacher.as_mut())?,
+            None => self.begin(first, teacher.as_mut(), observer)?,
         };
         while course.record.epoch < settings.epochs {
             if !self.epoch(&mut course, teacher.as_mut(), checkpoints, observer)? {
@@ -80,10 +77,11 @@ impl<'a> Fit<'a> {
         }
         if let Some(mut made) = course.projection.take() {
             // Too few steps for a second phase.
-            self.cut(&mut course, &mut made)?;
+            self.cut(&mut course, &mut made, teacher.as_mut())?;
         }
         let Course { phase, selection, best, mut record, .. } = course;
-        let small = self.result(phase, best, &mut record.notes)?;
+        let small = self.result(phase, best, &mut record)?;
+        let memory = record.arrangement.figures(self.plan.training.memory_limit);
         Ok(Fitted {
             small,
             selection,
@@ -94,6 +92,7 @@ impl<'a> Fit<'a> {
                 batch: settings.batch * settings.accumulate,
                 loss: self.objective.text.clone(),
                 optimizer: settings.text.clone(),
+                memory,
             },
             notes: record.notes,
         })
@@ -127,20 +126,18 @@ impl<'a> Fit<'a> {
             if course.record.step == settings.sparsify_steps
                 && let Some(mut made) = course.projection.take()
             {
-                self.cut(course, &mut made)?;
+                self.cut(course, &mut made, teacher.as_deref_mut())?;
             }
             let done = course.record.step as f64 / settings.total_steps.max(1) as f64;
-            let first = course.record.step * settings.accumulate;
-            let given = batches
-                .by_ref()
-                .take(settings.accumulate)
-                .enumerate()
-                .map(|(place, batch)| {
-                    let progress = Progress { done, batch: Some(first + place) };
-                    self.given(&course.phase, &batch?, teacher.as_deref_mut(), progress)
-                })
-                .collect::<Result<Vec<_>, _>>()?;
-            if given.len() < settings.accumulate {
+            let (mut given, mut taken) = (Vec::new(), 0);
+            for batch in batches.by_ref().take(settings.accumulate) {
+                let (feed, size) = (&course.phase.feed, course.record.arrangement.micro_batch);
+                let number = course.record.step * settings.accumulate + taken;
+                let progress = Progress { done, batch: Some(number) };
+                given.extend(self.given_in_parts(feed, &batch?, size, teacher.as_deref_mut(), progress)?);
+                taken += 1;
+            }
+            if taken < settings.accumulate {
                 break;
             }
             self.step(course, &given)?;
@@ -149,14 +146,14 @@ impl<'a> Fit<'a> {
             let due =
                 self.plan.training.evaluate_every.is_some_and(|steps| record.step.is_multiple_of(steps));
             if due && course.projection.is_none() && record.count < steps_per_epoch {
-                let measured = self.evaluated(&mut course.phase)?;
+                let measured = self.evaluated(course)?;
                 goes_on = course.best.see(course.record.step, measured, &course.phase.model)?;
             }
         }
         observer.event(Event::End);
         let trainer = &course.phase.trainer;
         let residual = course.projection.as_mut().map_or(Ok(0.0), |made| residual(trainer, made))?;
-        let measured = self.evaluated(&mut course.phase)?;
+        let measured = self.evaluated(course)?;
         if course.projection.is_none() && goes_on {
             goes_on = course.best.see(course.record.step, measured, &course.phase.model)?;
         }
@@ -196,21 +193,40 @@ impl<'a> Fit<'a> {
     }
 
     /// A run before its first step.
-    fn begin(&self, first: Selection) -> Result<Course<'a>, CompressError> {
+    fn begin(
+        &self,
+        first: Selection,
+        mut teacher: Option<&mut Teacher>,
+        observer: &mut dyn Observer,
+    ) -> Result<Course<'a>, CompressError> {
+        let mut arrangement = Arrangement::default();
+        let mut arrange = |mut planned: Planned<'_>| {
+            arrangement = self.arrange(&mut planned, teacher.as_deref_mut(), observer)?;
+            Ok(arrangement.recomputed > 0)
+        };
         let (mut phase, projection) = if self.settings.sparsify_steps == 0 {
-            (self.recover(&first, None, None)?, None)
+            (self.recover(&first, None, None, &mut arrange)?, None)
         } else {
-            let (phase, made) = self.sparsify(None)?;
+            let (phase, made) = self.sparsify(None, &mut arrange)?;
             (phase, Some(made))
         };
-        let record = Record { notes: std::mem::take(&mut phase.notes), ..Record::default() };
+        let mut notes = std::mem::take(&mut phase.notes);
+        notes.extend(self.note_of(&arrangement));
+        let record = Record { notes, arrangement, ..Record::default() };
         let best = Best::new(&self.plan.training);
         Ok(Course { phase, projection, selection: first, best, record })
     }
 
     /// The run that a checkpoint was made of.
-    fn resume(&self, checkpoint: &Checkpoint<Written>) -> Result<Course<'a>, CompressError> {
+    fn resume(
+        &self,
+        checkpoint: &Checkpoint<Written>,
+        mut teacher: Option<&mut Teacher>,
+    ) -> Result<Course<'a>, CompressError> {
         let written = &checkpoint.record;
+        let chosen = &written.record.arrangement;
+        let mut alike =
+            |mut planned: Planned<'_>| self.arrange_alike(&mut planned, chosen, teacher.as_deref_mut());
         let mut removed = vec![false; self.structure.groups.len()];
         for &group in &written.removed {
             if let Some(removed) = removed.get_mut(group) {
@@ -219,10 +235,10 @@ impl<'a> Fit<'a> {
         }
         let selection = Selection { share: self.budget.share(&removed), removed };
         let (phase, projection) = if written.sparsifies {
-            let (phase, made) = self.sparsify(Some(&written.trained))?;
+            let (phase, made) = self.sparsify(Some(&written.trained), &mut alike)?;
             (phase, Some(made))
         } else {
-            (self.recover(&selection, None, Some(&written.trained))?, None)
+            (self.recover(&selection, None, Some(&written.trained), &mut alike)?, None)
         };
         let best = Best::new(&self.plan.training);
         let mut course = Course { phase, projection, selection, best, record: Record::default() };
@@ -231,183 +247,61 @@ impl<'a> Fit<'a> {
     }
 
     /// The end of the first phase: the model is cut to what the projection leaves.
-    fn cut(&self, course: &mut Course<'a>, projection: &mut Pruning<'a>) -> Result<(), CompressError> {
+    fn cut(
+        &self,
+        course: &mut Course<'a>,
+        projection: &mut Pruning<'a>,
+        mut teacher: Option<&mut Teacher>,
+    ) -> Result<(), CompressError> {
+        let chosen = course.record.arrangement.clone();
+        let mut alike =
+            |mut planned: Planned<'_>| self.arrange_alike(&mut planned, &chosen, teacher.as_deref_mut());
         let phase = &mut course.phase;
         phase.trainer.project(projection)?;
         let removed = projection.removed().map_err(crate::safe::TrainError::Safe)?.to_vec();
         course.selection = Selection { share: self.budget.share(&removed), removed };
         phase.trainer.store(&mut phase.model.graph);
-        *phase = self.recover(&course.selection, Some(&phase.model), None)?;
-        self.reestimate(phase)
+        // Its memory is for the next one.
+        phase.trainer.discard();
+        *phase = self.recover(&course.selection, Some(&phase.model), None, &mut alike)?;
+        self.reestimate(phase, course.record.arrangement.micro_batch)
     }
 
     /// The model that training ends with: the best one where that is wanted, else the last one.
-    fn result(&self, mut phase: Phase, best: Best, notes: &mut Vec<String>) -> Result<Model, CompressError> {
+    fn result(&self, mut phase: Phase, best: Best, record: &mut Record) -> Result<Model, CompressError> {
         if let Some((model, step)) = best.into_model() {
-            notes.push(format!("the weights are those of step {step}, the best evaluation"));
+            record.notes.push(format!("the weights are those of step {step}, the best evaluation"));
             return Ok(model);
         }
         phase.trainer.adopt_average();
-        self.reestimate(&mut phase)?;
+        self.reestimate(&mut phase, record.arrangement.micro_batch)?;
         Ok(phase.model)
     }
 
     /// Puts the weights into the model, or their average where one is kept, and measures it.
-    fn evaluated(&self, phase: &mut Phase) -> Result<Measured, CompressError> {
+    fn evaluated(&self, course: &mut Course<'a>) -> Result<Measured, CompressError> {
+        let phase = &mut course.phase;
         phase.trainer.store_average(&mut phase.model.graph);
-        (self.measure)(&phase.model)
-    }
-
-    /// Whether batch normalisation uses the statistics of the batch.
-    fn trains_statistics(&self) -> bool {
-        self.samples.is_real() && self.plan.training.batch_norm != BatchNorm::Frozen
-    }
-
-    /// Whether Dropout is active.
-    fn drops(&self) -> bool {
-        match self.plan.training.dropout {
-            Dropout::Auto => self.samples.is_real(),
-            Dropout::On => true,
-            Dropout::Off => false,
-        }
-    }
-
-    /// The masks of Dropout for batches of the run.
-    fn masks(&self, graph: &TrainingGraph, model: &Model) -> Result<Masks, CompressError> {
-        if graph.dropped.is_empty() {
-            return Ok(Masks::default());
-        }
-        let seed = self.plan.seed;
-        let batches = self.samples.plain(self.settings.batch, 1, seed)?;
-        let Some(batch) = batches.first() else { return Ok(Masks::default()) };
-        let names = self.structure.trace.inputs.iter().map(|(name, _)| name.as_str());
-        let inputs: Vec<(&str, &Tensor)> = names.zip(&batch.inputs).collect();
-        Masks::of(graph, model, self.engine, &self.load, &inputs, seed)
-    }
-
-    /// The training graph of the initializers `trained`, or of those that the plan lets be trained.
-    fn training_graph(
-        &self,
-        model: &Model,
-        facts: &Facts,
-        trained: Option<&[String]>,
-    ) -> Result<TrainingGraph, CompressError> {
-        let trainable: Vec<ValueId> = match trained {
-            Some(names) => names.iter().filter_map(|name| model.graph.find(name)).collect(),
-            None => self
-                .structure
-                .trainable(&model.graph, facts)
-                .into_iter()
-                .filter(|&id| self.plan.training.trains(model.graph.value(id).name()))
-                .collect(),
-        };
-        let request = Request {
-            loss: self.objective.loss.clone(),
-            trainable,
-            batch_statistics: self.trains_statistics().then_some(crate::ops::Statistics::Own),
-            dropout: self.drops(),
-            elementary: !self.engine.normalizes_batches(),
-            kernels: self.engine.has_kernels(),
-            freeze_unsupported: true,
-        };
-        Ok(differentiate(model, facts, &request)?)
-    }
-
-    fn options(&self, first_step: usize, sparsifies: bool) -> Options {
-        let settings = self.settings;
-        let rates = first_step..settings.total_steps.max(first_step + 1);
-        let table = rates.map(|step| settings.learning_rate_at(step)).collect();
-        Options {
-            radius: settings.radius,
-            penalty: Penalty {
-                lambda: if sparsifies { settings.penalty } else { 0.0 },
-                schedule: LambdaSchedule::Cosine { total: settings.sparsify_steps.max(1) },
-            },
-            proximal_point: ProximalPoint::Iterate,
-            dual_interval: sparsifies.then_some(settings.dual_interval),
-            base: settings.base,
-            learning_rate: LearningRate::Table(table),
-            clip_norm: self.plan.training.clip_norm,
-            average_decay: self.plan.training.average_decay.filter(|_| !sparsifies),
-        }
-    }
-
-    /// The dense model under the penalty.
-    fn sparsify(&self, trained: Option<&[String]>) -> Result<(Phase, Pruning<'a>), CompressError> {
-        let model = self.structure.model().clone();
-        let graph = self.training_graph(&model, &self.structure.trace.facts, trained)?;
-        let tensors: Vec<ValueId> = graph.gradients.iter().map(|&(weight, _)| weight).collect();
-        let groups = self.structure.groups_over(&tensors).map_err(crate::safe::TrainError::Safe)?;
-        let split: Vec<bool> = (0..tensors.len())
-            .map(|tensor| groups.axes().iter().any(|axis| axis.tensor() == tensor))
-            .collect();
-        let still = self.scores_of_still_groups(&groups)?;
-        let mut projection = GroupProjection::new(groups, NORM, ByBudget { budget: self.budget, still });
-        let trainer = Trainer::new(
-            &graph,
-            &model.graph,
-            self.engine,
-            &self.load,
-            self.options(0, true),
-            &split,
-            &mut projection,
-        )?;
-        let masks = self.masks(&graph, &model)?;
-        Ok((Phase::new(model, trainer, &graph, None, masks), projection))
-    }
-
-    /// The scores of groups that have no member among the trained weights: those that they have all along.
-    fn scores_of_still_groups(
-        &self,
-        groups: &crate::safe::Groups,
-    ) -> Result<Vec<Option<f64>>, CompressError> {
-        let mut moved = vec![false; groups.count()];
-        for axis in groups.axes() {
-            for &group in (0..axis.len()).flat_map(|index| axis.groups_of(index)) {
-                moved[group as usize] = true;
-            }
-        }
-        if moved.iter().all(|&moved| moved) {
-            return Ok(vec![None; moved.len()]);
-        }
-        let scores = self.structure.magnitudes(NORM)?;
-        Ok(moved.into_iter().zip(scores).map(|(moved, score)| (!moved).then_some(score)).collect())
-    }
-
-    /// The small model, cut out of `from` or of the dense model, to be trained on.
-    fn recover(
-        &self,
-        selection: &Selection,
-        from: Option<&Model>,
-        trained: Option<&[String]>,
-    ) -> Result<Phase, CompressError> {
-        let survivors = self.structure.groups.survivors(&self.structure.analysis, &selection.removed);
-        let mut prepared = self.structure.prepared.clone();
-        if let Some(from) = from {
-            prepared.model = from.clone();
-        }
-        let model = shrink(&prepared, &self.structure.trace.facts, &survivors)?;
-        let shapes = crate::trace::InputShapes::new(&model.graph, &self.plan.shapes)
-            .map_err(crate::trace::TraceError::Shape)?;
-        let trace = super::structure::traced(&model, self.engine, &self.load, &shapes)?;
-        let graph = self.training_graph(&model, &trace.facts, trained)?;
-        let options = self.options(self.settings.sparsify_steps, false);
-        let trainer = Trainer::new(&graph, &model.graph, self.engine, &self.load, options, &[], &mut Keep)?;
-        let masks = self.masks(&graph, &model)?;
-        Ok(Phase::new(model, trainer, &graph, Some(survivors), masks))
+        (self.measure)(&phase.model, course.record.arrangement.micro_batch)
     }
 
     /// Estimates running statistics anew on data as it is, and puts everything into the model.
-    fn reestimate(&self, phase: &mut Phase) -> Result<(), CompressError> {
+    fn reestimate(&self, phase: &mut Phase, size: usize) -> Result<(), CompressError> {
         if self.trains_statistics() {
             let mut teacher = self.teacher()?;
-            let batches = self.samples.plain(self.settings.batch, STATISTICS_BATCHES, self.plan.seed)?;
-            let given: Vec<Vec<Tensor>> = batches
-                .iter()
-                .map(|batch| self.given(phase, batch, teacher.as_mut(), Progress { done: 1.0, batch: None }))
-                .collect::<Result<_, _>>()?;
-            let refs: Vec<Vec<&Tensor>> = given.iter().map(|batch| batch.iter().collect()).collect();
-            phase.trainer.reestimate_statistics(&refs)?;
+            let batches = self.samples.epoch(self.settings.batch, 0, 0, self.plan.seed, false);
+            let given = batches.take(STATISTICS_BATCHES).flat_map(|batch| {
+                let progress = Progress { done: 1.0, batch: None };
+                let feed = &phase.feed;
+                let given = batch
+                    .map_err(CompressError::from)
+                    .and_then(|batch| self.given_in_parts(feed, &batch, size, teacher.as_mut(), progress));
+                match given {
+                    Ok(parts) => parts.into_iter().map(Ok).collect(),
+                    Err(error) => vec![Err(error)],
+                }
+            });
+            phase.trainer.reestimate_statistics(given)?;
         }
         phase.trainer.store(&mut phase.model.graph);
         Ok(())

@@ -218,7 +218,7 @@ impl Run<'_> {
                 made.layers()
             ));
         }
-        let measure = |model: &Model| self.measure(model, Some(&objective), settings.batch);
+        let measure = |model: &Model, batch: usize| self.measure(model, Some(&objective), batch);
         let fit = Fit {
             plan,
             engine: self.engine,
@@ -229,6 +229,7 @@ impl Run<'_> {
             settings: &settings,
             samples: &samples,
             stop: self.stop,
+            evaluates: self.val.is_some_and(|data| data.has_target() || objective.next_token.is_some()),
             measure: &measure,
         };
         let model = structure.model();

@@ -191,6 +191,8 @@ pub struct Training {
     pub freeze: Vec<Regex>,
     /// Batches whose gradients are averaged for a step; 1 when left out.
     pub accumulate: Option<usize>,
+    /// Bytes of memory that training must keep below.
+    pub memory_limit: Option<u64>,
     /// Upper bound of the norm of the descent direction over all weights.
     pub clip_norm: Option<f64>,
     /// Decay of the running average of the weights, which is then the result.

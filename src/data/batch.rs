@@ -19,6 +19,17 @@ impl Batch {
         self.indices.len()
     }
 
+    /// Some of the samples, by their places in the batch.
+    #[must_use]
+    pub fn part(&self, places: std::ops::Range<usize>) -> Self {
+        let places: Vec<usize> = places.collect();
+        Self {
+            inputs: self.inputs.iter().map(|input| input.take(0, &places)).collect(),
+            target: self.target.as_ref().map(|target| target.take(0, &places)),
+            indices: places.iter().map(|&place| self.indices[place]).collect(),
+        }
+    }
+
     /// Whether there is no sample.
     pub fn is_empty(&self) -> bool {
         self.indices.is_empty()

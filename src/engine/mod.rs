@@ -10,6 +10,7 @@ mod device;
 mod discover;
 mod doctor;
 mod error;
+mod heap;
 mod load;
 mod ort;
 mod ports;
@@ -25,6 +26,7 @@ pub use device::{Arg, ArgMut, Device, DeviceError, DeviceTensor};
 pub use discover::{Choice, Discovery, Selected, discover};
 pub use doctor::{DoctorReport, doctor};
 pub use error::{EngineError, PortProblem, Side};
+pub use heap::give_back_free_memory;
 pub use load::load_model;
 pub use ort::{Candidate, Origin, Verdict};
 pub use ports::Port;
@@ -63,12 +65,21 @@ pub struct LoadOptions {
     /// Whether numbers too small for the normal float format become zero: faster where they abound, as in training.
     /// tract ignores this.
     pub flush_denormals: bool,
+    /// Whether nodes that compute the same from the same values are all run, not only the first: for graphs in which
+    /// values are computed again in place of being kept. tract ignores this.
+    pub keep_repeated: bool,
 }
 
 impl Default for LoadOptions {
     /// Optimised, on the processor, with all threads, with denormal numbers.
     fn default() -> Self {
-        Self { threads: None, optimize: true, device: Device::Cpu, flush_denormals: false }
+        Self {
+            threads: None,
+            optimize: true,
+            device: Device::Cpu,
+            flush_denormals: false,
+            keep_repeated: false,
+        }
     }
 }
 

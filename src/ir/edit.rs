@@ -312,6 +312,12 @@ impl Graph {
         }
     }
 
+    /// Puts the nodes in another order, in which none may stand before what it reads. `order` holds each node once.
+    pub fn reorder(&mut self, order: Vec<NodeId>) {
+        debug_assert_eq!(order.len(), self.order.len(), "each node has one place");
+        self.order = order;
+    }
+
     /// Removes the nodes that `keep` refuses.
     pub fn retain_nodes(&mut self, mut keep: impl FnMut(NodeId, &Node) -> bool) {
         let nodes = &self.nodes;

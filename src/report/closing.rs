@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Formatter};
 
 use super::table::Table;
 use super::units::{bytes, count, milliseconds, percent, seconds};
-use super::{ApplyReport, CompressReport, ModelFigures, Verified};
+use super::{ApplyReport, CompressReport, MemoryFigures, ModelFigures, Verified};
 
 /// A row of the table: its name, a figure of a model as a number, and that number in words.
 type Row = (&'static str, fn(&ModelFigures) -> Option<f64>, fn(f64) -> String);
@@ -56,6 +56,20 @@ impl Display for ApplyReport {
     }
 }
 
+fn write_memory(formatter: &mut Formatter<'_>, memory: &MemoryFigures) -> fmt::Result {
+    let mut parts = Vec::new();
+    parts.extend(memory.predicted.map(|predicted| format!("{} predicted", bytes(predicted))));
+    parts.extend(memory.measured.map(|measured| format!("peak {}", bytes(measured))));
+    if let Some(limit) = memory.limit {
+        parts.push(format!("limit {}", bytes(limit)));
+        parts.push(format!("{} samples at a time", memory.micro_batch));
+    }
+    if memory.recomputed > 0 {
+        parts.push(format!("{} values computed again", memory.recomputed));
+    }
+    if parts.is_empty() { Ok(()) } else { writeln!(formatter, "memory    {}", parts.join(", ")) }
+}
+
 impl Display for CompressReport {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
         writeln!(formatter, "{} -> {}", self.model, self.output)?;
@@ -83,6 +97,7 @@ impl Display for CompressReport {
                 "training  {} steps of {} samples{step}; {}; {}",
                 train.steps, train.batch, train.loss, train.optimizer
             )?;
+            write_memory(formatter, &train.memory)?;
         }
         writeln!(formatter, "run       {} on {}, seed {}", seconds(self.seconds), self.engine, self.seed)?;
         for note in &self.notes {

@@ -116,6 +116,28 @@ pub struct TrainFigures {
     pub loss: String,
     /// Optimiser and its settings, in words.
     pub optimizer: String,
+    /// The memory of training.
+    pub memory: MemoryFigures,
+}
+
+/// The memory that training needed, in bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct MemoryFigures {
+    /// What was predicted before the first step, where the system tells what the process holds.
+    pub predicted: Option<u64>,
+    /// The most that the process held until the end of training, where the system tells.
+    pub measured: Option<u64>,
+    /// The limit, if one was given.
+    pub limit: Option<u64>,
+    /// Samples that went through the model together.
+    pub micro_batch: usize,
+    /// Values that were computed again for the gradients, in place of being kept.
+    pub recomputed: usize,
+}
+
+/// A number of bytes in words.
+pub(crate) fn size(bytes: u64) -> String {
+    units::bytes(bytes)
 }
 
 /// The result of `compress`.

@@ -76,6 +76,25 @@ impl<T: Scalar> Safe<T> {
         Ok(safe)
     }
 
+    /// Lets go of all parameters.
+    pub(super) fn discard(&mut self) {
+        self.slots = Vec::new();
+    }
+
+    /// Bytes of the state of parameters, of which each has a number of elements and may be split.
+    pub fn state_bytes(options: &Options, parameters: impl IntoIterator<Item = (usize, bool)>) -> u64 {
+        let moments = match options.base {
+            super::Base::Adam { .. } => 2,
+            super::Base::Sgd { .. } => usize::from(options.base.has_momentum()),
+        };
+        let whole =
+            1 + usize::from(options.radius > 0.0) + moments + usize::from(options.average_decay.is_some());
+        let arrays = |split: bool| whole + if split { 2 } else { 0 };
+        let elements =
+            parameters.into_iter().map(|(elements, split)| elements * arrays(split)).sum::<usize>();
+        (elements * size_of::<T>()) as u64
+    }
+
     /// The settings.
     pub fn options(&self) -> &Options {
         &self.options

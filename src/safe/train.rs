@@ -43,7 +43,8 @@ struct Port {
 
 /// A training graph on an engine, and the state of SAFE.
 pub struct Trainer {
-    session: Box<dyn Session>,
+    /// Nothing after [`Trainer::discard`].
+    session: Option<Box<dyn Session>>,
     safe: Safe<f32>,
     weights: Vec<ValueId>,
     gradients: Vec<Port>,
@@ -126,7 +127,17 @@ impl Trainer {
         let safe = Safe::new(parameters, options, projection)?;
         let weights = graph.gradients.iter().map(|&(weight, _)| weight).collect();
         let loss = Tensor::scalar(0.0_f32);
-        Ok(Self { session, safe, weights, gradients, running, own, momenta, inputs, loss })
+        Ok(Self { session: Some(session), safe, weights, gradients, running, own, momenta, inputs, loss })
+    }
+
+    /// Lets go of the memory of session and state. Only [`Trainer::inputs`] works after that.
+    pub fn discard(&mut self) {
+        self.session = None;
+        self.safe.discard();
+        for port in self.gradients.drain(..).chain(self.running.drain(..)).chain(self.own.drain(..)) {
+            drop(port);
+        }
+        self.weights.clear();
     }
 
     /// The names of the inputs that [`Trainer::step`] takes, in order: those of the model, then the loss's.
@@ -232,7 +243,10 @@ impl Trainer {
                 outputs.push((port.name.as_str(), ViewMut::from(&mut port.tensor).into()));
             }
         }
-        self.session.run_into(&inputs, &mut outputs)
+        match &mut self.session {
+            Some(session) => session.run_into(&inputs, &mut outputs),
+            None => Ok(()),
+        }
     }
 
     /// The weights become their projection.
@@ -247,24 +261,29 @@ impl Trainer {
     /// the batches' own. Does nothing for a graph without such statistics.
     ///
     /// # Errors
-    /// When the engine fails.
-    pub fn reestimate_statistics(&mut self, batches: &[Vec<&Tensor>]) -> Result<(), TrainError> {
-        if self.running.is_empty() || batches.is_empty() {
+    /// When a batch is an error, or the engine fails.
+    pub fn reestimate_statistics<E: From<EngineError>>(
+        &mut self,
+        batches: impl Iterator<Item = Result<Vec<Tensor>, E>>,
+    ) -> Result<(), E> {
+        if self.running.is_empty() {
             return Ok(());
         }
         let mut sums: Vec<Vec<f64>> = self.running.iter().map(|port| vec![0.0; port.tensor.len()]).collect();
+        let mut count = 0.0;
         for batch in batches {
-            self.run(batch, false)?;
+            self.run(&batch?.iter().collect::<Vec<_>>(), false)?;
+            count += 1.0;
             for (place, sum) in sums.iter_mut().enumerate() {
                 for (sum, own) in sum.iter_mut().zip(numbers(&self.own[place].tensor)) {
                     *sum += f64::from(*own);
                 }
             }
         }
-        for (port, sum) in self.running.iter_mut().zip(&sums) {
+        for (port, sum) in self.running.iter_mut().zip(&sums).filter(|_| count > 0.0) {
             if let Ok(values) = port.tensor.as_mut_slice::<f32>() {
                 for (value, sum) in values.iter_mut().zip(sum) {
-                    *value = (sum / batches.len() as f64) as f32;
+                    *value = (sum / count) as f32;
                 }
             }
         }

@@ -123,6 +123,30 @@ pub fn trace(
     })
 }
 
+/// The type and dimensions of every value that callers and nodes make, in a run on each of `inputs`.
+///
+/// # Errors
+/// When the model does not run.
+pub fn shapes(
+    model: &Model,
+    engine: &dyn Engine,
+    options: &LoadOptions,
+    inputs: Vec<Vec<(String, Tensor)>>,
+) -> Result<Vec<Vec<ShapeOf>>, TraceError> {
+    let options = LoadOptions { optimize: false, ..*options };
+    let mut watch = Watch::new(model, engine, options, vec![false; model.graph.value_count()]);
+    let run = |tensors| {
+        let seen = watch.run(&Probe { tensors, batch: None })?;
+        Ok(seen.into_iter().map(|(id, seen)| (id, seen.dtype, seen.dims)).collect())
+    };
+    let found = inputs.into_iter().map(run).collect();
+    watch.release();
+    found
+}
+
+/// A value, its element type and its dimensions.
+pub type ShapeOf = (ValueId, DType, Vec<usize>);
+
 fn observed(seen: Seen) -> ValueFacts {
     ValueFacts {
         dtype: seen.dtype,

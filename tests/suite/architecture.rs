@@ -20,6 +20,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("engine", &["kernels", "tensor", "ir"]),
     ("trace", &["tensor", "ir", "engine"]),
     ("bench", &["tensor", "ir", "engine"]),
+    ("memory", &["tensor", "ir", "engine", "trace"]),
     ("deps", &["tensor", "ir", "ops"]),
     ("cost", &["tensor", "ir", "ops", "deps"]),
     ("autodiff", &["kernels", "tensor", "ir", "ops"]),
@@ -30,7 +31,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "compress",
         &[
             "tensor", "report", "ir", "data", "ops", "engine", "trace", "bench", "deps", "cost", "autodiff",
-            "shrink", "safe", "verify",
+            "shrink", "safe", "verify", "memory",
         ],
     ),
     // The binary: the commands, their reports, and the types of their settings and errors.

@@ -10,6 +10,7 @@ mod kernels;
 mod laws;
 mod losses;
 mod random_graphs;
+mod recompute;
 mod recurrent;
 mod round_trip;
 mod safe_reference;

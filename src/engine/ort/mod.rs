@@ -55,12 +55,18 @@ impl OnnxRuntime {
             .with_intra_threads(options.threads.unwrap_or_else(default_threads).max(1))?
             .with_inter_threads(1)?
             .with_parallel_execution(false)?
-            .with_memory_pattern(true)?
+            // Else the first run's memory would be kept beside a block for all later runs, twice as much in all.
+            .with_memory_pattern(false)?
             .with_deterministic_compute(true)?
             .with_intra_op_spinning(true)?
             // Between runs the processor belongs to the caller, who may have threads of its own.
             .with_config_entry("session.force_spinning_stop", "1")?
             .with_operators(operators::domain()?)?;
+        let builder = if options.keep_repeated {
+            builder.with_disabled_optimizers("CommonSubexpressionElimination")?
+        } else {
+            builder
+        };
         Ok(if options.flush_denormals { builder.with_flush_to_zero()? } else { builder })
     }
 }

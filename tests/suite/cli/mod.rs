@@ -7,6 +7,7 @@ mod control;
 mod differentiate;
 mod dropout;
 mod losses;
+mod memory;
 mod refusals;
 mod reports;
 mod training;
