@@ -155,7 +155,8 @@ def leading_to(graph: onnx.GraphProto, output: str, choices: dict[str, int] = {}
     while open_names:
         name = open_names.pop()
         node = makers.get(name)
-        if node is not None and name in chosen(node, choices):
+        # A loop may carry numbers beside what it picks.
+        if node is not None and node.op_type != "Loop" and name in chosen(node, choices):
             continue
         fresh = set(reads(node)) - seen if node is not None else set()
         seen |= fresh
