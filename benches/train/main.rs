@@ -188,13 +188,12 @@ fn training_graph(args: &Args, engine: &dyn Engine, model: &Model, traced: &Trac
         ignore_index: next_token.then_some(-1),
     };
     let request = Request {
-        loss: Loss { terms: vec![(1.0.into(), term)] },
-        trainable: trainable_initializers(&model.graph, &traced.facts, |_| true),
         batch_statistics: Some(Statistics::Own),
-        dropout: false,
-        elementary: false,
         kernels: engine.has_kernels(),
-        freeze_unsupported: false,
+        ..Request::new(
+            Loss { terms: vec![(1.0.into(), term)] },
+            trainable_initializers(&model.graph, &traced.facts, |_| true),
+        )
     };
     differentiate(model, &traced.facts, &request).unwrap()
 }

@@ -66,6 +66,22 @@ pub struct Request {
     pub freeze_unsupported: bool,
 }
 
+impl Request {
+    /// The gradients of `loss` for `trainable`, in standard operators, with normalisations as in use and nothing dropped
+    /// out; a node without gradient is an error.
+    pub fn new(loss: Loss, trainable: Vec<ValueId>) -> Self {
+        Self {
+            loss,
+            trainable,
+            batch_statistics: None,
+            dropout: false,
+            elementary: false,
+            kernels: false,
+            freeze_unsupported: false,
+        }
+    }
+}
+
 /// A training graph.
 #[derive(Debug, Clone)]
 pub struct TrainingGraph {

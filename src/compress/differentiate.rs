@@ -101,13 +101,8 @@ pub fn differentiate(plan: &DifferentiatePlan) -> Result<DifferentiateReport, To
     };
     let trainable = autodiff::trainable_initializers(&model.graph, &trace.facts, |id| own.contains(&id));
     let request = Request {
-        loss: Loss { terms: vec![(1.0.into(), term)] },
-        trainable,
         batch_statistics: plan.batch_statistics.then_some(crate::ops::Statistics::Running),
-        dropout: false,
-        elementary: false,
-        kernels: false,
-        freeze_unsupported: false,
+        ..Request::new(Loss { terms: vec![(1.0.into(), term)] }, trainable)
     };
     let mut training = autodiff::differentiate(&model, &trace.facts, &request)?;
     if plan.batch_statistics

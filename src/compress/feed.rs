@@ -75,7 +75,7 @@ impl Fit<'_> {
                     runs.push((size, names.zip(batch.inputs).collect()));
                 }
             }
-            masks = Masks::of(graph, model, self.engine, &self.load, &runs, self.plan.seed)?;
+            masks = Masks::of(graph, model, self.engine, &self.load, runs, self.plan.seed)?;
         }
         Ok(Feed { inputs, survivors, masks })
     }

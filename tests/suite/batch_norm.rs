@@ -54,13 +54,12 @@ fn statistics_of_the_batch_train_alike_in_old_operator_sets() {
                 ignore_index: None,
             };
             let request = Request {
-                loss: Loss { terms: vec![(1.0.into(), term)] },
-                trainable: trainable_initializers(&model.graph, &traced.facts, |_| true),
                 batch_statistics: statistics,
-                dropout: false,
                 elementary: !engine.normalizes_batches(),
-                kernels: false,
-                freeze_unsupported: false,
+                ..Request::new(
+                    Loss { terms: vec![(1.0.into(), term)] },
+                    trainable_initializers(&model.graph, &traced.facts, |_| true),
+                )
             };
             let training = differentiate(&model, &traced.facts, &request).unwrap();
             let target = Tensor::vector(vec![1_i64; x.dims()[0]]);

@@ -89,13 +89,12 @@ fn check(case: &Path) -> Result<(), String> {
         engines().into_iter().filter(|engine| engine.has_kernels()).map(|engine| (engine, true));
     for (engine, kernels) in engines().into_iter().map(|engine| (engine, false)).chain(with_kernels) {
         let request = Request {
-            loss: Loss { terms: vec![(1.0.into(), term.clone())] },
-            trainable: trainable_initializers(&model.graph, &traced.facts, |_| true),
-            batch_statistics: None,
-            dropout: false,
             elementary: !engine.normalizes_batches(),
             kernels,
-            freeze_unsupported: false,
+            ..Request::new(
+                Loss { terms: vec![(1.0.into(), term.clone())] },
+                trainable_initializers(&model.graph, &traced.facts, |_| true),
+            )
         };
         let training = differentiate(&model, &traced.facts, &request).map_err(|error| text(&error))?;
         let place = |reason: String| format!("{} (kernels: {kernels}): {reason}", engine.name());

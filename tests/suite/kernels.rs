@@ -19,13 +19,11 @@ fn both(model: &Model, engine: &dyn Engine) -> [TrainingGraph; 2] {
     let facts = trace(model, engine, &LoadOptions::default(), &InputShapes::default()).unwrap().facts;
     [false, true].map(|kernels| {
         let request = Request {
-            loss: Loss { terms: vec![(1.0.into(), Term::SquaredError { output: 0 })] },
-            trainable: trainable_initializers(&model.graph, &facts, |_| true),
-            batch_statistics: None,
-            dropout: false,
-            elementary: false,
             kernels,
-            freeze_unsupported: false,
+            ..Request::new(
+                Loss { terms: vec![(1.0.into(), Term::SquaredError { output: 0 })] },
+                trainable_initializers(&model.graph, &facts, |_| true),
+            )
         };
         differentiate(model, &facts, &request).unwrap()
     })

@@ -238,15 +238,7 @@ fn check_gradient(example: &Example, random: &mut Random) -> Result<(), String> 
     };
     let through = (example.through..example.outputs).find(is_float);
     let terms = through.iter().map(|&output| (1.0.into(), Term::SquaredError { output })).collect();
-    let request = Request {
-        loss: Loss { terms },
-        trainable: varying.clone(),
-        batch_statistics: None,
-        dropout: false,
-        elementary: false,
-        kernels: false,
-        freeze_unsupported: false,
-    };
+    let request = Request::new(Loss { terms }, varying.clone());
     let result = differentiate(&model, &traced.facts, &request);
     if !example.differentiable {
         return match result {

@@ -147,15 +147,8 @@ fn losses_and_their_gradients_are_those_of_their_definitions() {
             &LoadOptions::default(),
             &InputShapes::new(&model.graph, &[("x".to_owned(), vec![ROWS, CLASSES])]).unwrap(),
         );
-        let request = Request {
-            loss: Loss { terms: vec![(1.0.into(), term)] },
-            trainable: vec![model.graph.find("w").unwrap()],
-            batch_statistics: None,
-            dropout: false,
-            elementary: false,
-            kernels: false,
-            freeze_unsupported: false,
-        };
+        let request =
+            Request::new(Loss { terms: vec![(1.0.into(), term)] }, vec![model.graph.find("w").unwrap()]);
         let graph = differentiate(&model, &traced.unwrap().facts, &request).unwrap();
         let x = Tensor::new(vec![ROWS, CLASSES], x.clone()).unwrap();
         let target = if labelled {
@@ -205,15 +198,7 @@ fn features_are_compared_where_they_are_computed() {
         ],
     };
     assert_eq!(loss.taught(&model.graph), [inner]);
-    let request = Request {
-        loss,
-        trainable: vec![model.graph.find("w").unwrap()],
-        batch_statistics: None,
-        dropout: false,
-        elementary: false,
-        kernels: false,
-        freeze_unsupported: false,
-    };
+    let request = Request::new(loss, vec![model.graph.find("w").unwrap()]);
     let graph = differentiate(&model, &traced.facts, &request).unwrap();
     let given = [("x", &x), ("teacher:y", &taught), ("target", &taught)];
     let results = run(&*engine, &graph.model, &given).unwrap();
@@ -256,15 +241,8 @@ fn a_batch_without_labels_that_count_has_no_loss() {
         class_weights: Vec::new(),
         ignore_index: Some(255),
     };
-    let request = Request {
-        loss: Loss { terms: vec![(1.0.into(), term)] },
-        trainable: vec![model.graph.find("w").unwrap()],
-        batch_statistics: None,
-        dropout: false,
-        elementary: false,
-        kernels: false,
-        freeze_unsupported: false,
-    };
+    let request =
+        Request::new(Loss { terms: vec![(1.0.into(), term)] }, vec![model.graph.find("w").unwrap()]);
     let graph = differentiate(&model, &traced.facts, &request).unwrap();
     let target = Tensor::vector(vec![255_i64; ROWS]);
     let results = run(&*engine, &graph.model, &[("x", &w), ("target", &target)]).unwrap();

@@ -32,13 +32,11 @@ fn gradients_are_the_same_from_less_memory() {
             ignore_index: None,
         };
         let request = Request {
-            loss: Loss { terms: vec![(1.0.into(), term)] },
-            trainable: trainable_initializers(&model.graph, &traced.facts, |_| true),
             batch_statistics: Some(Statistics::Own),
-            dropout: false,
-            elementary: false,
-            kernels: false,
-            freeze_unsupported: false,
+            ..Request::new(
+                Loss { terms: vec![(1.0.into(), term)] },
+                trainable_initializers(&model.graph, &traced.facts, |_| true),
+            )
         };
         let plain = differentiate(&model, &traced.facts, &request).unwrap();
         let (input, _) = &traced.inputs[0];

@@ -90,13 +90,11 @@ fn a_mask_is_an_input_of_the_training_graph() {
         let shapes = InputShapes::new(&model.graph, &[("x".to_owned(), vec![2, 1, 28, 28])]).unwrap();
         let traced = trace(&model, &*engine, &LoadOptions::default(), &shapes).unwrap();
         let request = Request {
-            loss: Loss { terms: vec![(1.0.into(), Term::SquaredError { output: 0 })] },
-            trainable: ["first", "second"].map(|name| model.graph.find(name).unwrap()).to_vec(),
-            batch_statistics: None,
             dropout,
-            elementary: false,
-            kernels: false,
-            freeze_unsupported: false,
+            ..Request::new(
+                Loss { terms: vec![(1.0.into(), Term::SquaredError { output: 0 })] },
+                ["first", "second"].map(|name| model.graph.find(name).unwrap()).to_vec(),
+            )
         };
         let graph = differentiate(&model, &traced.facts, &request).unwrap();
         let target = Tensor::new(vec![2, 10], vec![0.25_f32; 20]).unwrap();

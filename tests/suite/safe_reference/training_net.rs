@@ -38,13 +38,11 @@ impl TrainingNet {
             }
         };
         let request = Request {
-            loss: Loss { terms: vec![(1.0.into(), term)] },
-            trainable: trainable_initializers(&model.graph, &facts, |_| true),
-            batch_statistics: None,
-            dropout: false,
             elementary: !engine.normalizes_batches(),
-            kernels: false,
-            freeze_unsupported: false,
+            ..Request::new(
+                Loss { terms: vec![(1.0.into(), term)] },
+                trainable_initializers(&model.graph, &facts, |_| true),
+            )
         };
         let mut training = differentiate(&model, &facts, &request).unwrap();
         let graph = &mut training.model.graph;
