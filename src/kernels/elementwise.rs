@@ -258,6 +258,8 @@ enum Feed<'a> {
 }
 
 impl Loop for Task<'_> {
+    const STRAIGHT: bool = true;
+
     #[inline(always)]
     fn run<const FUSED: bool>(self) {
         let Self { plan, inputs, from, count, y, y_from } = self;

@@ -5,6 +5,10 @@ pub(super) const LANES: usize = 8;
 
 /// An inner loop. `run` must be marked `#[inline(always)]`, so that it is compiled for the caller's instructions.
 pub(super) trait Loop {
+    /// Whether it only runs along neighbours. In other loops, the compiler picks elements apart with gathers for the
+    /// widest vectors, which cost more than they save.
+    const STRAIGHT: bool = false;
+
     /// Runs it; with `FUSED`, multiplying and adding in one instruction is fast.
     fn run<const FUSED: bool>(self);
 }
@@ -22,13 +26,21 @@ pub(super) fn widest<W: Loop>(work: W) {
     fn with_avx2(work: impl Loop) {
         work.run::<true>();
     }
-    // Given wider vectors, the compiler picks elements apart with gathers, which cost more than they save.
+    #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
+    fn with_avx512(work: impl Loop) {
+        work.run::<true>();
+    }
+    let has_avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+    let has_avx512 = is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512bw");
+    // SAFETY: the processor was just asked for every instruction set that the functions are compiled for.
     #[allow(unsafe_code, reason = "what the processor can do is known while running only")]
-    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-        // SAFETY: the processor was just asked for every instruction set that the function is compiled for.
-        unsafe { with_avx2(work) };
-    } else {
-        work.run::<false>();
+    match (has_avx2, has_avx512 && W::STRAIGHT) {
+        (true, true) => unsafe { with_avx512(work) },
+        (true, false) => unsafe { with_avx2(work) },
+        (false, _) => work.run::<false>(),
     }
 }
 
