@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use super::tool::{Runtime, ToolError, class_axis, input_specs};
+use super::tool::{Runtime, ToolError, class_axis, input_specs, with_samples};
 use super::{LossChoice, score};
-use crate::data::{Batch, DataOptions, Dataset, InputSpec, Part, TargetSpec, open};
+use crate::data::{Batch, DataOptions, Dataset, InputSpec, Part, TargetSpec, open, read_as};
 use crate::engine::{Session, discover, load_model};
 use crate::ir::{DeclaredDim, Model};
 use crate::report::EvalReport;
@@ -43,8 +43,19 @@ pub struct Evaluation {
     pub samples: usize,
 }
 
-/// Runs the model on every sample of `data` as it is and compares output number `output` with the targets, in runs
-/// of `batch` samples. `target` gives the targets of a batch whose inputs have these names. Outputs whose rows all are probabilities are taken for such, others for logits. Where the
+/// The output that is compared with targets.
+#[derive(Debug, Clone, Copy)]
+pub struct Compared {
+    /// Its number.
+    pub output: usize,
+    /// The axis of its classes; without meaning for float targets.
+    pub class_axis: usize,
+    /// Whether it has no axis of samples, as with models that take one sample at a time.
+    pub alone: bool,
+}
+
+/// Runs the model on every sample of `data` as it is and compares an output with the targets, in runs of `batch`
+/// samples, or of one where the model takes no more. `target` gives the targets of a batch whose inputs have these names. Outputs whose rows all are probabilities are taken for such, others for logits. Where the
 /// model's batch is fixed, it takes the place of `batch`, and the last run is filled up with copies that do not
 /// count.
 ///
@@ -53,7 +64,7 @@ pub struct Evaluation {
 pub fn evaluate(
     session: &mut dyn Session,
     data: &Dataset,
-    (output, class_axis): (usize, usize),
+    compared: Compared,
     batch: usize,
     target: &dyn Fn(&[&str], &Batch) -> Option<Tensor>,
 ) -> Result<Evaluation, ToolError> {
@@ -63,9 +74,9 @@ pub fn evaluate(
     let fixed = session
         .inputs()
         .iter()
-        .filter(|port| !port.optional)
+        .filter(|port| !port.optional && data.is_batched())
         .find_map(|port| port.dims.as_ref().and_then(|dims| dims.first().copied().flatten()));
-    let batch = fixed.unwrap_or(batch).max(1);
+    let batch = if data.is_batched() { fixed.unwrap_or(batch).max(1) } else { 1 };
     let mut sum = score::Sum::default();
     let positions: Vec<usize> = (0..data.len()).collect();
     for chunk in positions.chunks(batch) {
@@ -74,10 +85,16 @@ pub fn evaluate(
             padded.resize(fixed, last);
         }
         let samples = data.batch(&padded, None)?;
-        let given: Vec<(&str, &Tensor)> = names.iter().copied().zip(&samples.inputs).collect();
+        let inputs = samples.given();
+        let given: Vec<(&str, &Tensor)> = names.iter().copied().zip(&*inputs).collect();
         let outputs = session.run(&given)?;
-        let (Some(target), Some(values)) = (target(&names, &samples), outputs.get(output)) else { continue };
-        score::add(&mut sum, values, &target, class_axis, chunk)?;
+        let target = target(&names, &samples);
+        let (Some(target), Some(values)) = (target, outputs.into_iter().nth(compared.output)) else {
+            continue;
+        };
+        let class_axis = compared.class_axis + usize::from(compared.alone);
+        let values = if compared.alone { values.with_first_axis() } else { values };
+        score::add(&mut sum, &values, &target, class_axis, chunk)?;
     }
     Ok(sum.evaluation(data.len()))
 }
@@ -91,15 +108,24 @@ pub fn eval(plan: &EvalPlan) -> Result<EvalReport, ToolError> {
     let model = Model::read(&plan.model)?;
     let engine = discover(&plan.runtime.discovery)?;
     let mut session = load_model(&*engine.engine, &plan.runtime.load, &model)?;
-    let inputs = input_specs(&model.graph)?;
+    let inputs = read_as(&plan.data, Part::Val, &input_specs(&model.graph)?, &plan.data_options)?;
     let (output, dims) = scored_output(&model, &*session)?;
+    let rank = dims.len();
+    let dims = with_samples(&dims, inputs.iter().all(|input| input.batched));
     let axis = class_axis(dims.len(), None);
     let spec = target_spec(plan, &inputs, &dims, axis.as_ref().ok().copied())?;
     let data = open(&plan.data, Part::Val, &inputs, Some(&spec), &plan.data_options)?;
-    let axis = if spec.dtype.is_float() { 0 } else { axis? };
+    let alone = dims.len() > rank;
+    let class_axis = if spec.dtype.is_float() { 0 } else { axis? - usize::from(alone) };
     let found = {
         let target = |_: &[&str], batch: &Batch| batch.target.clone();
-        evaluate(&mut *session, &data, (output, axis), plan.batch.unwrap_or(BATCH), &target)?
+        evaluate(
+            &mut *session,
+            &data,
+            Compared { output, class_axis, alone },
+            plan.batch.unwrap_or(BATCH),
+            &target,
+        )?
     };
     Ok(EvalReport {
         model: plan.model.display().to_string(),

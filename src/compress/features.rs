@@ -51,6 +51,7 @@ impl Features {
             loss: Loss { terms: self.terms() },
             output: 0,
             class_axis: None,
+            alone: false,
             next_token: None,
             labels: [1.0; 2],
             text: self.text(),

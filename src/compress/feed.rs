@@ -72,7 +72,7 @@ impl Fit<'_> {
             for &size in self.probe_sizes() {
                 for batch in self.samples.plain(size, 1, self.plan.seed)? {
                     let names = self.structure.trace.inputs.iter().map(|(name, _)| name.clone());
-                    runs.push((size, names.zip(batch.inputs).collect()));
+                    runs.push((size, names.zip(batch.given().into_owned()).collect()));
                 }
             }
             masks = Masks::of(graph, model, self.engine, &self.load, runs, self.plan.seed)?;
@@ -89,9 +89,10 @@ impl Fit<'_> {
         progress: Progress,
     ) -> Result<Vec<Tensor>, CompressError> {
         let names: Vec<&str> = self.structure.trace.inputs.iter().map(|(name, _)| name.as_str()).collect();
+        let samples = batch.given();
         let mut taught = match teacher {
             Some(teacher) => {
-                let inputs: Vec<(&str, &Tensor)> = names.iter().copied().zip(&batch.inputs).collect();
+                let inputs: Vec<(&str, &Tensor)> = names.iter().copied().zip(&*samples).collect();
                 let answers = teacher.session.run(&inputs)?;
                 teacher
                     .answers
@@ -105,9 +106,9 @@ impl Fit<'_> {
         feed.inputs
             .iter()
             .map(|wanted| {
-                let input =
-                    names.iter().position(|name| name == wanted).map(|place| batch.inputs[place].clone());
-                let target = || (wanted == "target").then(|| self.objective.target(&names, batch)).flatten();
+                let input = names.iter().position(|name| name == wanted).map(|place| samples[place].clone());
+                let target =
+                    || (wanted == "target").then(|| self.objective.given_target(&names, batch)).flatten();
                 let mut answer = || {
                     let place = taught.iter().position(|(name, _): &(&String, Tensor)| *name == wanted)?;
                     Some(taught.swap_remove(place).1)

@@ -65,7 +65,8 @@ impl Fit<'_> {
         observer: &mut dyn Observer,
     ) -> Result<Arrangement, CompressError> {
         let (batch, limit) = (self.settings.batch, self.plan.training.memory_limit);
-        let unknown = Arrangement { micro_batch: batch, ..Arrangement::default() };
+        let together = self.together();
+        let unknown = Arrangement { micro_batch: together, ..Arrangement::default() };
         let mut shapes = match self.shapes(planned, teacher) {
             Ok(shapes) => shapes,
             Err(error) if limit.is_some() => return Err(error),
@@ -78,17 +79,18 @@ impl Fit<'_> {
             let predicted = self.need(planned, shapes, micro_batch, base).total();
             predicted.max(memory::peak().unwrap_or(0))
         };
-        let (mut micro_batch, mut recomputed) = (batch, 0);
-        let mut predicted = need(planned, &shapes, batch);
+        let (mut micro_batch, mut recomputed) = (together, 0);
+        let mut predicted = need(planned, &shapes, together);
         if let Some(limit) = limit {
             let allowed = (limit as f64 * ROOM) as u64;
             if predicted > allowed {
                 let (graph, loss) = (&mut planned.graph.model.graph, planned.graph.loss);
-                recomputed = memory::recompute(graph, &mut shapes, loss, batch);
+                recomputed = memory::recompute(graph, &mut shapes, loss, together);
             }
             let free = self.structure.trace.free_batch;
-            let sizes =
-                (1..=batch).rev().filter(|size| batch.is_multiple_of(*size) && (free || *size == batch));
+            let sizes = (1..=together)
+                .rev()
+                .filter(|size| batch.is_multiple_of(*size) && (free || *size == together));
             for size in sizes {
                 if predicted <= allowed {
                     break;
@@ -102,7 +104,7 @@ impl Fit<'_> {
         let text = [
             Some(format!("training will need about {} of memory", crate::report::size(predicted))),
             (recomputed > 0).then(|| format!("with {recomputed} values computed again")),
-            (micro_batch < batch).then(|| format!("in micro-batches of {micro_batch}")),
+            (micro_batch < together).then(|| format!("in micro-batches of {micro_batch}")),
         ];
         observer.event(Event::Note(text.into_iter().flatten().collect::<Vec<_>>().join(", ")));
         Ok(Arrangement { micro_batch, recomputed, predicted: Some(predicted) })
@@ -118,20 +120,26 @@ impl Fit<'_> {
         if chosen.recomputed > 0 {
             let mut shapes = self.shapes(planned, teacher)?;
             let (graph, loss) = (&mut planned.graph.model.graph, planned.graph.loss);
-            memory::recompute(graph, &mut shapes, loss, self.settings.batch);
+            memory::recompute(graph, &mut shapes, loss, self.together());
         }
         Ok(chosen.recomputed > 0)
     }
 
     /// What the user should know of micro-batches.
     pub(super) fn note_of(&self, arrangement: &Arrangement) -> Option<String> {
-        if arrangement.micro_batch >= self.settings.batch {
+        let batch = self.settings.batch;
+        if arrangement.micro_batch >= batch {
             return None;
         }
-        let mut text = format!(
-            "batches of {} went through the model in micro-batches of {}, whose gradients were averaged",
-            self.settings.batch, arrangement.micro_batch
-        );
+        let mut text = match self.samples.is_batched() {
+            true => format!(
+                "batches of {batch} went through the model in micro-batches of {}, whose gradients were averaged",
+                arrangement.micro_batch
+            ),
+            false => {
+                format!("samples went through the model one by one; the gradients of {batch} were averaged")
+            }
+        };
         if self.trains_statistics()
             && !crate::ops::running_statistics(&self.structure.model().graph).is_empty()
         {
@@ -145,9 +153,15 @@ impl Fit<'_> {
         Some(text)
     }
 
+    /// Samples that go through the training graph together, unless memory is short.
+    fn together(&self) -> usize {
+        if self.samples.is_batched() { self.settings.batch } else { 1 }
+    }
+
     /// Numbers of samples from whose runs shapes for other numbers follow.
     pub(super) fn probe_sizes(&self) -> &[usize] {
         match self.settings.batch {
+            _ if !self.samples.is_batched() => &[1],
             _ if !self.structure.trace.free_batch => std::slice::from_ref(&self.settings.batch),
             4.. => &[2, 3],
             2 | 3 => &[1, 2],
@@ -179,12 +193,15 @@ impl Fit<'_> {
         let held = |graph: &Graph, id| graph.value(id).initializer().map_or(0, Initializer::count);
         let counts: Vec<usize> = graph.gradients.iter().map(|&(weight, _)| held(forward, weight)).collect();
         let trained = counts.iter().sum::<usize>() as u64 * 4;
-        let parts = self.settings.batch / micro_batch * self.settings.accumulate;
+        // The shapes of inputs are those of so many samples.
+        let (batch, seen) = (self.settings.batch, self.together());
+        let parts = batch / micro_batch * self.settings.accumulate;
         // Gradients, their sum over the parts, the weights in the model, and those of the best one.
         let copies = 2 + u64::from(parts > 1) + u64::from(self.plan.training.keep_best);
         let state = Safe::<f32>::state_bytes(options, counts.into_iter().zip(split.iter().copied()));
         let weights = forward.initializers().map(|(_, tensor)| tensor.count() as u64 * 4).sum();
-        let inputs = backward.required_inputs().map(|id| shapes.bytes(id, self.settings.batch)).sum::<u64>();
+        let inputs = backward.required_inputs().map(|id| shapes.bytes(id, seen)).sum::<u64>();
+        let inputs = inputs * (batch / seen) as u64;
         let taught = !self.objective.loss.taught(forward).is_empty();
         let teacher = if taught { memory::values_peak(forward, shapes, micro_batch) } else { 0 };
         let evaluated =

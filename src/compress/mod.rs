@@ -38,7 +38,7 @@ pub use apply::{ApplyPlan, apply};
 pub use cut_plan::{AxisCut, CutPlan};
 pub use differentiate::{DifferentiatePlan, TargetLoss, differentiate};
 pub use error::CompressError;
-pub use eval::{BATCH, EvalPlan, Evaluation, eval, evaluate};
+pub use eval::{BATCH, Compared, EvalPlan, Evaluation, eval, evaluate};
 pub use inspect::{draw, inspect};
 pub use limits::{Heads, Limits};
 pub use pipeline::compress;

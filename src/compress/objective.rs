@@ -1,6 +1,7 @@
 //! The loss of a run: what the model's outputs and the data suggest, or what was asked for.
 
 use super::features::Features;
+use super::tool::with_samples;
 use super::{CompressError, LossPart, LossPlan, class_axis};
 use crate::autodiff::{Loss, Term, Weight};
 use crate::data::{Batch, IGNORED, InputSpec, TargetSpec};
@@ -29,6 +30,8 @@ pub(super) struct Objective {
     pub(super) class_axis: Option<usize>,
     /// Where the labels come from, for language models.
     pub(super) next_token: Option<NextToken>,
+    /// Whether the model has no axis of samples in that output, so that it is compared with one sample's targets alone.
+    pub(super) alone: bool,
     /// Weight of the labels beside a teacher, at the first step and at the last.
     pub(super) labels: [f64; 2],
     /// In words.
@@ -44,7 +47,13 @@ pub(super) struct NextToken {
 }
 
 impl Objective {
-    /// The labels or values of a batch whose inputs have these names.
+    /// What the training graph takes for the targets of a batch whose inputs have these names.
+    pub(super) fn given_target(&self, names: &[&str], batch: &Batch) -> Option<Tensor> {
+        let target = self.target(names, batch)?;
+        Some(if self.alone { target.without_first_axis() } else { target })
+    }
+
+    /// The labels or values of a batch whose inputs have these names, along an axis of samples.
     pub(super) fn target(&self, names: &[&str], batch: &Batch) -> Option<Tensor> {
         let Some(next) = &self.next_token else { return batch.target.clone() };
         let place = names.iter().position(|name| *name == next.input)?;
@@ -83,7 +92,7 @@ pub(super) fn input_specs(graph: &Graph, trace: &Trace) -> Vec<InputSpec> {
                     _ => Some(dim),
                 })
                 .collect();
-            InputSpec { name: name.clone(), dtype: tensor.dtype(), dims }
+            InputSpec { name: name.clone(), dtype: tensor.dtype(), dims, batched: true }
         })
         .collect()
 }
@@ -99,8 +108,9 @@ fn main_output(graph: &Graph, trace: &Trace) -> Option<(usize, ValueId, Vec<Opti
 }
 
 /// What targets may look like: labels first, then values.
-pub(super) fn target_specs(graph: &Graph, trace: &Trace, loss: &LossPlan) -> Vec<TargetSpec> {
+pub(super) fn target_specs(graph: &Graph, trace: &Trace, loss: &LossPlan, batched: bool) -> Vec<TargetSpec> {
     let Some((_, _, dims)) = main_output(graph, trace) else { return Vec::new() };
+    let dims = with_samples(&dims, batched);
     let labels = class_axis(dims.len(), None).ok().and_then(|axis| TargetSpec::labels(&dims, axis));
     let values = TargetSpec::values(&dims);
     let named = |parts: &[LossPart]| loss.parts.iter().any(|(part, _)| parts.contains(part));
@@ -135,13 +145,24 @@ pub(super) fn lies_between_0_and_1(tensor: &Tensor) -> bool {
     tensor.to_f64().is_ok_and(|values| values.iter().all(|value| (0.0..=1.0).contains(value)))
 }
 
-/// Chooses the loss. `target` is the type of the data's targets, of which there are so many `samples`; `outputs` is
-/// what the dense model gives; `features` are the values inside of the model that are named to be compared.
+/// What of the data matters to the loss.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct About {
+    /// The type of the targets, if there are any.
+    pub(super) target: Option<DType>,
+    /// Samples of an epoch.
+    pub(super) samples: usize,
+    /// Whether the model takes several samples together.
+    pub(super) batched: bool,
+}
+
+/// Chooses the loss. `outputs` is what the dense model gives; `features` are the values inside of the model that are
+/// named to be compared.
 pub(super) fn choose(
     graph: &Graph,
     trace: &Trace,
     plan: &LossPlan,
-    (target, samples): (Option<DType>, usize),
+    about: About,
     outputs: &[Tensor],
     features: &Features,
 ) -> Result<Objective, CompressError> {
@@ -153,13 +174,19 @@ pub(super) fn choose(
         let text = "the model has no float output; --distill-on names values inside of it to train on";
         return Err(CompressError::Loss(text.to_owned()));
     };
-    let axis =
-        class_axis(dims.len(), None).ok().filter(|&axis| dims[axis].is_some_and(|classes| classes > 1));
+    let About { target, samples, batched } = about;
+    // Axes that the targets have before those of the output.
+    let more = with_samples(&dims, batched).len() - dims.len();
+    let axis = class_axis(dims.len() + more, None)
+        .ok()
+        .and_then(|axis| axis.checked_sub(more))
+        .filter(|&axis| dims[axis].is_some_and(|classes| classes > 1));
     let labels = target == Some(DType::I64);
     let share = if samples < MANY_SAMPLES { [LABELS[0]; 2] } else { LABELS };
     let probabilities =
         axis.is_some_and(|axis| outputs.get(output).is_some_and(|y| holds_probabilities(y, axis)));
-    let choice = Choice { plan, output, axis, dims: &dims, target, probabilities, outputs, features };
+    let alone = more > 0;
+    let choice = Choice { plan, output, axis, dims: &dims, about, alone, probabilities, outputs, features };
     if !plan.parts.is_empty() {
         return choice.named(graph, trace, share);
     }
@@ -191,6 +218,7 @@ pub(super) fn choose(
         loss: Loss { terms },
         output,
         class_axis: axis.filter(|_| labels),
+        alone,
         labels: share,
         next_token: None,
         text,
@@ -204,7 +232,9 @@ struct Choice<'a> {
     output: usize,
     axis: Option<usize>,
     dims: &'a [Option<usize>],
-    target: Option<DType>,
+    about: About,
+    /// See [`Objective::alone`].
+    alone: bool,
     probabilities: bool,
     /// What the dense model gives.
     outputs: &'a [Tensor],
@@ -244,7 +274,8 @@ impl Choice<'_> {
     fn distillation(&self) -> (Vec<(Weight, Term)>, String) {
         let numbers = || (0..self.outputs.len()).filter(|&number| self.outputs[number].dtype().is_float());
         let count = numbers().count();
-        if let (Some(axis), 2, 1) = (self.axis, self.dims.len(), count) {
+        let rank = self.dims.len() + usize::from(self.alone);
+        if let (Some(axis), 2, 1) = (self.axis, rank, count) {
             let logits = if self.probabilities { " of probabilities" } else { "" };
             let text = format!("distillation{logits}, temperature {}", self.temperature());
             return (vec![(1.0.into(), self.distill(axis))], text);
@@ -258,7 +289,7 @@ impl Choice<'_> {
     fn named(&self, graph: &Graph, trace: &Trace, share: [f64; 2]) -> Result<Objective, CompressError> {
         let missing =
             |what: &str| CompressError::Loss(format!("it needs {what}, which the data do not hold"));
-        let (output, labels) = (self.output, self.target == Some(DType::I64));
+        let (output, labels) = (self.output, self.about.target == Some(DType::I64));
         let (mut terms, mut texts, mut next_token) = (Vec::new(), Vec::new(), None);
         let features = LossPart::Features;
         let unnamed = !self.features.is_empty() && self.plan.parts.iter().all(|(part, _)| *part != features);
@@ -271,6 +302,11 @@ impl Choice<'_> {
                 (LossPart::CrossEntropy, _) => {
                     return Err(missing("integer labels for an output with a class axis"));
                 }
+                (LossPart::NextToken, _) if !self.about.batched => {
+                    let text =
+                        "next-token needs inputs and outputs with an axis of samples, [N, T] and [N, T, C]";
+                    return Err(CompressError::Loss(text.to_owned()));
+                }
                 (LossPart::NextToken, _) => {
                     let last = self.dims.len() - 1;
                     let input = tokens(graph, trace, self.dims)?;
@@ -279,7 +315,7 @@ impl Choice<'_> {
                 }
                 (LossPart::Distill, _) => self.distillation(),
                 (LossPart::Features, _) => (self.features.terms(), self.features.text()),
-                _ if !self.target.is_some_and(DType::is_float) => return Err(missing("float targets")),
+                _ if !self.about.target.is_some_and(DType::is_float) => return Err(missing("float targets")),
                 (LossPart::BinaryCrossEntropy, _) => {
                     let probabilities = self.outputs.get(output).is_some_and(lies_between_0_and_1);
                     let of = if probabilities { "probabilities" } else { "logits" };
@@ -304,6 +340,7 @@ impl Choice<'_> {
             loss: Loss { terms },
             output,
             class_axis: self.axis.filter(|_| labels || next_token.is_some()),
+            alone: self.alone,
             labels: share,
             next_token,
             text: texts.join(" + "),

@@ -4,6 +4,7 @@ use super::budget::Selection;
 use super::course::{ByBudget, Phase, Pruning};
 use super::fit::{Fit, NORM};
 use super::footprint::{Planned, Prepare};
+use super::samples::Samples;
 use super::{BatchNorm, CompressError, Dropout};
 use crate::autodiff::{Request, TrainingGraph, differentiate};
 use crate::engine::LoadOptions;
@@ -13,10 +14,20 @@ use crate::safe::{
 };
 use crate::shrink::shrink;
 
+/// Whether batch normalisation uses the statistics of the batch: not of made-up samples, and those of a single sample
+/// only if that is asked for.
+pub(super) fn learns_statistics(wanted: BatchNorm, samples: &Samples) -> bool {
+    match wanted {
+        BatchNorm::Auto => samples.is_real() && samples.is_batched(),
+        BatchNorm::Train => samples.is_real(),
+        BatchNorm::Frozen => false,
+    }
+}
+
 impl<'a> Fit<'a> {
     /// Whether batch normalisation uses the statistics of the batch.
     pub(super) fn trains_statistics(&self) -> bool {
-        self.samples.is_real() && self.plan.training.batch_norm != BatchNorm::Frozen
+        learns_statistics(self.plan.training.batch_norm, self.samples)
     }
 
     /// Whether Dropout is active.

@@ -8,16 +8,17 @@ use super::budget::{self, Budget, Selection};
 use super::checkpoint::{self, Checkpoints};
 use super::features::Features;
 use super::fit::{Fit, NORM};
-use super::objective::{self, Objective};
+use super::objective::{self, About, Objective};
+use super::phases::learns_statistics;
 use super::renormalize::Renormalized;
 use super::samples::Samples;
 use super::settings::{Circumstances, Settings};
 use super::structure::Structure;
 use super::verify::prove;
-use super::{BatchNorm, CompressError, CutPlan, Event, Method, Observer, Plan, evaluate};
+use super::{BatchNorm, Compared, CompressError, CutPlan, Event, Method, Observer, Plan, evaluate};
 
 use crate::cost::CostModel;
-use crate::data::{self, DataError, DataOptions, Dataset};
+use crate::data::{self, DataError, DataOptions, Dataset, Part};
 use crate::engine::{Engine, LoadOptions, load_model};
 use crate::ir::{Model, Storage};
 use crate::report::{CompressReport, ModelFigures, TargetFigures, Verified};
@@ -28,6 +29,8 @@ use crate::tensor::{DType, Tensor};
 const VERIFY_BATCHES: usize = 2;
 /// Samples of such a batch.
 const VERIFY_SAMPLES: usize = 16;
+/// Samples for a model that takes one at a time.
+const VERIFY_ALONE: usize = 4;
 
 /// Runs `plan`. `stop` may be set from another thread.
 ///
@@ -84,10 +87,12 @@ fn open_data(
     let Some(path) = &plan.data else { return Ok((None, None, false)) };
     let graph = &structure.model().graph;
     let inputs = objective::input_specs(graph, &structure.trace);
+    let inputs = data::read_as(path, Part::Train, &inputs, &plan.data_options)?;
+    let batched = inputs.iter().all(|input| input.batched);
     let options = DataOptions { ignore_index: plan.loss.ignore_index, ..plan.data_options.clone() };
     let open = |spec: Option<&_>| data::open_both(path, plan.val.as_deref(), &inputs, spec, &options);
     let mut failure = None;
-    for spec in objective::target_specs(graph, &structure.trace, &plan.loss) {
+    for spec in objective::target_specs(graph, &structure.trace, &plan.loss, batched) {
         match open(Some(&spec)) {
             Ok((train, val)) => return Ok((Some(train), val, true)),
             Err(error) => failure = failure.or(Some(error)),
@@ -191,7 +196,8 @@ impl Run<'_> {
         let objective = || {
             let outputs = self.dense_outputs()?;
             let features = Features::named(&worked.model().graph, &worked.trace, &plan.loss.distill_on)?;
-            objective::choose(graph, &structure.trace, &plan.loss, (target, per_epoch), &outputs, &features)
+            let about = About { target, samples: per_epoch, batched: samples.is_batched() };
+            objective::choose(graph, &structure.trace, &plan.loss, about, &outputs, &features)
         };
         if settings.epochs == 0 {
             let objective = target.map(|_| objective()).transpose()?;
@@ -255,7 +261,7 @@ impl Run<'_> {
         let (graph, trace) = (&worked.model().graph, &worked.trace);
         let statistics = crate::ops::running_statistics(graph);
         // On made-up samples the statistics stay, and steps of plain gradients have no scale.
-        let trained = plan.training.batch_norm != BatchNorm::Frozen && samples.is_real();
+        let trained = learns_statistics(plan.training.batch_norm, samples);
         let batch_normalised = !statistics.is_empty() && trained;
         // Telling weights from other constants takes a look at every number.
         let untrained = plan.training.epochs == Some(0);
@@ -271,7 +277,8 @@ impl Run<'_> {
                 .map(crate::ir::Initializer::count)
                 .sum(),
             batch_normalised,
-            fixed_batch: (!trace.free_batch).then_some(trace.samples),
+            fixed_batch: (samples.is_batched() && !trace.free_batch).then_some(trace.samples),
+            batched: samples.is_batched(),
             sparsifies: plan.method == Method::Safe,
         };
         let mut settings = Settings::choose(plan, trace, about);
@@ -327,7 +334,11 @@ impl Run<'_> {
         }
         let load = LoadOptions { optimize: true, ..self.plan.load };
         let mut session = load_model(self.engine, &load, model)?;
-        let compared = (objective.output, objective.class_axis.unwrap_or(0));
+        let compared = Compared {
+            output: objective.output,
+            class_axis: objective.class_axis.unwrap_or(0),
+            alone: objective.alone,
+        };
         let result =
             evaluate(&mut *session, data, compared, batch, &|names, batch| objective.target(names, batch))?;
         Ok((result.loss, result.accuracy))
@@ -458,17 +469,25 @@ impl Run<'_> {
         let mut inputs = vec![self.structure.trace.inputs.clone()];
         let real = samples.is_real();
         if let Some(data) = self.val.filter(|_| real) {
-            let fixed = (!self.structure.trace.free_batch).then_some(self.structure.trace.samples);
-            let batch = fixed.unwrap_or(VERIFY_SAMPLES).min(data.len().max(1));
-            let real_samples = Samples::Data(data.clone()).plain(batch, VERIFY_BATCHES, self.plan.seed)?;
+            let trace = &self.structure.trace;
+            let fixed = (!trace.free_batch).then_some(trace.samples);
+            let (batch, count) = match data.is_batched() {
+                true => (fixed.unwrap_or(VERIFY_SAMPLES).min(data.len().max(1)), VERIFY_BATCHES),
+                false => (1, VERIFY_ALONE),
+            };
+            let real_samples = Samples::Data(data.clone()).plain(batch, count, self.plan.seed)?;
             let names = self.structure.trace.inputs.iter().map(|(name, _)| name);
             inputs.extend(
                 real_samples
                     .into_iter()
-                    .map(|batch| names.clone().cloned().zip(batch.inputs).collect::<Vec<_>>()),
+                    .map(|batch| names.clone().cloned().zip(batch.given().into_owned()).collect::<Vec<_>>()),
             );
         }
-        prove(self.engine, &self.plan.load, masked, small, &inputs, real, approximate)
+        let runs = (!samples.is_batched()).then_some(inputs.len());
+        let mut verified = prove(self.engine, &self.plan.load, masked, small, &inputs, real, approximate)?;
+        // Without an axis of samples, each run is one.
+        verified.samples = runs.unwrap_or(verified.samples);
+        Ok(verified)
     }
 
     /// Latency of one sample; nothing where a model does not run alone.

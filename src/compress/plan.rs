@@ -127,7 +127,8 @@ pub enum Optimizer {
 /// What batch normalisation does while a model is trained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum BatchNorm {
-    /// As [`BatchNorm::Train`]; a convolutional classifier that has none is given some for the time of training.
+    /// As [`BatchNorm::Train`]; a convolutional classifier that has none is given some for the time of training. As
+    /// [`BatchNorm::Frozen`] for models that take one sample at a time.
     #[default]
     Auto,
     /// It uses the statistics of the batch, and the running ones follow.

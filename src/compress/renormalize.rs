@@ -40,7 +40,7 @@ impl Renormalized {
         let layers = normalizable_layers(&structure.model().graph, &structure.trace.facts);
         let fixed = (!structure.trace.free_batch).then_some(structure.trace.samples);
         let batch = fixed.unwrap_or(BATCH);
-        if layers.is_empty() || batch < SMALLEST_BATCH {
+        if layers.is_empty() || !samples.is_batched() || batch < SMALLEST_BATCH {
             return Ok(None);
         }
         let batches = samples.plain(batch, OBSERVED.div_ceil(batch), seed)?;

@@ -13,6 +13,10 @@ const SPREADS: [f64; 7] = [0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 64.0];
 /// Samples on which a spread is judged.
 const JUDGED: usize = 16;
 
+/// Channels and shortest side of what is taken for a single image.
+const COLOURS: usize = 3;
+const SIDE: usize = 8;
+
 /// Where samples come from.
 #[derive(Debug)]
 pub(super) enum Samples {
@@ -30,7 +34,7 @@ pub(super) enum Samples {
 impl Samples {
     /// Made-up samples of the standard normal distribution.
     pub(super) fn normal(structure: &Structure, seed: u64) -> Self {
-        let inputs = super::objective::input_specs(&structure.model().graph, &structure.trace);
+        let inputs = made_up(structure);
         Self::Synthetic { inputs, options: synthetic::SyntheticOptions { seed, ..Default::default() } }
     }
 
@@ -42,8 +46,7 @@ impl Samples {
         structure: &Structure,
         seed: u64,
     ) -> Result<Self, CompressError> {
-        let model = structure.model();
-        let inputs = super::objective::input_specs(&model.graph, &structure.trace);
+        let inputs = made_up(structure);
         let mut best: Option<(f64, f64)> = None;
         for std in SPREADS {
             let options = synthetic::SyntheticOptions { std, seed, ..synthetic::SyntheticOptions::default() };
@@ -70,6 +73,14 @@ impl Samples {
         match self {
             Self::Data(data) => data.checksum(),
             Self::Synthetic { options, .. } => format!("made up: {options:?}"),
+        }
+    }
+
+    /// Whether the model takes several samples together.
+    pub(super) fn is_batched(&self) -> bool {
+        match self {
+            Self::Data(data) => data.is_batched(),
+            Self::Synthetic { inputs, .. } => inputs.iter().all(|input| input.batched),
         }
     }
 
@@ -111,6 +122,19 @@ impl Samples {
     }
 }
 
+/// The inputs of a model to which no data are given. Those that all take an image `[3, H, W]` are taken for inputs
+/// without axis of samples.
+fn made_up(structure: &Structure) -> Vec<InputSpec> {
+    let mut inputs = super::objective::input_specs(&structure.model().graph, &structure.trace);
+    let image = |input: &InputSpec| {
+        let sides = matches!(input.dims[..], [Some(COLOURS), Some(SIDE..), Some(SIDE..)]);
+        sides && input.dtype.is_float()
+    };
+    let batched = !inputs.iter().all(image);
+    inputs.iter_mut().for_each(|input| input.batched = batched);
+    inputs
+}
+
 /// How far the statistics of made-up inputs are from those that the model keeps: the mean over all channels of the
 /// squared distance of the means in standard deviations, and of the squared logarithm of the ratio of the standard
 /// deviations. Nothing for a model that keeps none, or that does not run so.
@@ -129,15 +153,17 @@ fn distance(
     if statistics.is_empty() {
         return Ok(None);
     }
-    let fixed = (!structure.trace.free_batch).then_some(structure.trace.samples);
+    let alone = inputs.iter().any(|input| !input.batched);
+    let fixed = (alone || !structure.trace.free_batch).then_some(structure.trace.samples);
     let batch = synthetic::batch(inputs, fixed.unwrap_or(JUDGED), 0, options)?;
     model.graph.set_outputs(statistics.iter().map(|statistic| statistic.updated).collect());
     let all = !engine.normalizes_batches();
     crate::ops::spell_out_batch_normalization(&mut model.graph, &facts, opset, all);
     crate::ir::drop_unused(&mut model.graph);
     let Ok(mut session) = load_model(engine, load, &model) else { return Ok(None) };
+    let samples = batch.given();
     let given: Vec<(&str, &Tensor)> =
-        structure.trace.inputs.iter().map(|(name, _)| name.as_str()).zip(&batch.inputs).collect();
+        structure.trace.inputs.iter().map(|(name, _)| name.as_str()).zip(&*samples).collect();
     let Ok(outputs) = session.run(&given) else { return Ok(None) };
     let (mut sum, mut count) = (0.0, 0_usize);
     for (pair, outputs) in statistics.chunks(2).zip(outputs.chunks(2)) {

@@ -39,6 +39,8 @@ pub(super) struct Circumstances {
     pub(super) batch_normalised: bool,
     /// The batch size that the model fixes.
     pub(super) fixed_batch: Option<usize>,
+    /// Whether the model takes several samples together.
+    pub(super) batched: bool,
     /// Whether training has a phase in which the dense model is driven towards the budget.
     pub(super) sparsifies: bool,
 }
@@ -49,6 +51,8 @@ const SPARSIFY: f64 = 0.15;
 const WARMUP: f64 = 0.03;
 /// Bytes that the activations of a batch may take, forward and backward.
 const ACTIVATIONS: f64 = 3e9;
+/// Samples of a step where each is run alone.
+const SINGLE: usize = 8;
 /// How much of the distance to the split variable the penalty takes away while the dense model is trained, as a power
 /// of e.
 const PULL: f64 = 3.0;
@@ -61,7 +65,7 @@ impl Settings {
     pub(super) fn choose(plan: &Plan, trace: &Trace, about: Circumstances) -> Self {
         let given = &plan.training;
         let epochs = given.epochs.unwrap_or(if about.real_data { 10 } else { 4 });
-        let batch = about.fixed_batch.or(given.batch).unwrap_or_else(|| default_batch(trace, about.samples));
+        let batch = about.fixed_batch.or(given.batch).unwrap_or_else(|| default_batch(trace, about));
         let batch = batch.clamp(1, about.samples.max(1));
         // An epoch has at least one step.
         let accumulate = given.accumulate.unwrap_or(1).clamp(1, (about.samples / batch).max(1));
@@ -136,8 +140,11 @@ impl Settings {
     }
 }
 
-fn default_batch(trace: &Trace, samples: usize) -> usize {
-    let by_samples = match samples {
+fn default_batch(trace: &Trace, about: Circumstances) -> usize {
+    if !about.batched {
+        return if about.real_data { SINGLE } else { 1 };
+    }
+    let by_samples = match about.samples {
         // Two gradients a step leave half as many steps as other methods take in the same time: small batches.
         4_000.. => 64,
         _ => 32,

@@ -95,7 +95,12 @@ pub fn input_specs(graph: &Graph) -> Result<Vec<InputSpec>, ToolError> {
                 DeclaredDim::Fixed(size) => Some(size),
                 DeclaredDim::Named(_) | DeclaredDim::Free => None,
             };
-            Ok(InputSpec { name: value.name().to_owned(), dtype, dims: dims.into_iter().map(size).collect() })
+            Ok(InputSpec {
+                name: value.name().to_owned(),
+                dtype,
+                dims: dims.into_iter().map(size).collect(),
+                batched: true,
+            })
         })
         .collect()
 }
@@ -113,6 +118,12 @@ pub fn class_axis(rank: usize, given: Option<i64>) -> Result<usize, ToolError> {
     let axis = given.unwrap_or(if rank >= 4 { 1 } else { -1 });
     let counted = if axis < 0 { axis + rank as i64 } else { axis };
     usize::try_from(counted).ok().filter(|&counted| counted >= 1 && counted < rank).ok_or_else(|| fail(axis))
+}
+
+/// The dimensions of a model's output with the axis of samples before them that targets have: `dims` where the model
+/// is `batched`, or where they begin with an axis for the one sample that it takes; else with one more.
+pub(super) fn with_samples(dims: &[Option<usize>], batched: bool) -> Vec<Option<usize>> {
+    if batched || dims.first() == Some(&Some(1)) { dims.to_vec() } else { [&[None], dims].concat() }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::CompressError;
 use super::tool::{Runtime, ToolError, input_specs};
 use crate::data::synthetic::{self, SyntheticOptions};
-use crate::data::{DataOptions, InputSpec, Part, open};
+use crate::data::{DataOptions, InputSpec, Part, open, read_as};
 use crate::engine::{Engine, LoadOptions, discover};
 use crate::ir::Model;
 use crate::report::{Verified, VerifyReport};
@@ -34,6 +34,8 @@ pub struct VerifyPlan {
 
 /// Samples of the data that are compared.
 const SAMPLES: usize = 64;
+/// Samples that are compared of a model that takes one at a time.
+const ALONE: usize = 16;
 /// Samples in a run.
 const BATCH: usize = 16;
 /// Runs on random inputs, each from a seed of its own.
@@ -73,9 +75,15 @@ pub fn verify(plan: &VerifyPlan) -> Result<VerifyReport, ToolError> {
         compare(&*engine, &plan.runtime.load, &dense, &small, samples, plan.data.is_some())
     };
     let mut verified = if let Some(path) = &plan.data {
-        let inputs = input_specs(&dense.graph)?;
+        let inputs = read_as(path, Part::Val, &input_specs(&dense.graph)?, &plan.data_options)?;
         let data = open(path, Part::Val, &inputs, None, &plan.data_options)?;
-        run(&real(&inputs, &data)?)?
+        let samples = real(&inputs, &data)?;
+        let mut verified = run(&samples)?;
+        if !data.is_batched() {
+            // Each run is one sample.
+            verified.samples = samples.len();
+        }
+        verified
     } else {
         let shapes = InputShapes::new(&dense.graph, &plan.shapes)?;
         match run(&random(&dense, &shapes)?) {
@@ -96,15 +104,15 @@ pub fn verify(plan: &VerifyPlan) -> Result<VerifyReport, ToolError> {
 
 /// The first samples of the data, in full batches where the model's batch is fixed.
 fn real(specs: &[InputSpec], data: &crate::data::Dataset) -> Result<Vec<Inputs>, ToolError> {
-    let fixed = specs.iter().find_map(|spec| spec.dims.first().copied().flatten());
-    let batch = fixed.unwrap_or(BATCH).max(1);
-    let positions: Vec<usize> = (0..data.len().min(SAMPLES.max(batch))).collect();
+    let fixed = specs.iter().find_map(InputSpec::fixed_batch);
+    let (batch, most) = if data.is_batched() { (fixed.unwrap_or(BATCH).max(1), SAMPLES) } else { (1, ALONE) };
+    let positions: Vec<usize> = (0..data.len().min(most.max(batch))).collect();
     positions
         .chunks(batch)
         .filter(|chunk| fixed.is_none() || chunk.len() == batch)
         .map(|chunk| {
             let samples = data.batch(chunk, None)?;
-            Ok(specs.iter().map(|spec| spec.name.clone()).zip(samples.inputs).collect())
+            Ok(specs.iter().map(|spec| spec.name.clone()).zip(samples.given().into_owned()).collect())
         })
         .collect()
 }
@@ -118,6 +126,7 @@ fn random(model: &Model, shapes: &InputShapes) -> Result<Vec<Inputs>, ToolError>
             name: name.clone(),
             dtype: tensor.dtype(),
             dims: tensor.dims().iter().map(|&dim| Some(dim)).collect(),
+            batched: true,
         })
         .collect();
     (0..SEEDS)

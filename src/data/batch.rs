@@ -1,8 +1,10 @@
 //! Batches.
 
+use std::borrow::Cow;
+
 use crate::tensor::Tensor;
 
-/// Samples side by side, ready for a model.
+/// Samples side by side.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
     /// One tensor for each model input, in the model's order: shape `[n, ...]`, in the input's element type.
@@ -11,12 +13,23 @@ pub struct Batch {
     pub target: Option<Tensor>,
     /// Position of each sample in the data set.
     pub indices: Vec<usize>,
+    /// Whether the model takes all of them together. Else it takes one at a time, and a batch that it is given holds
+    /// only one.
+    pub batched: bool,
 }
 
 impl Batch {
     /// Number of samples.
     pub fn len(&self) -> usize {
         self.indices.len()
+    }
+
+    /// The inputs as the model takes them: the only sample without axis of samples where the model has none.
+    pub fn given(&self) -> Cow<'_, [Tensor]> {
+        if self.batched {
+            return Cow::Borrowed(&self.inputs);
+        }
+        Cow::Owned(self.inputs.iter().cloned().map(Tensor::without_first_axis).collect())
     }
 
     /// Some of the samples, by their places in the batch.
@@ -27,6 +40,7 @@ impl Batch {
             inputs: self.inputs.iter().map(|input| input.take(0, &places)).collect(),
             target: self.target.as_ref().map(|target| target.take(0, &places)),
             indices: places.iter().map(|&place| self.indices[place]).collect(),
+            batched: self.batched,
         }
     }
 

@@ -26,8 +26,7 @@ pub fn check(data: &Dataset, batch: usize) -> Result<(), DataError> {
         return Err(DataError::TooFew { place: place(), samples: data.len(), batch });
     }
     for spec in &data.shared.specs {
-        if let Some(&Some(fixed)) = spec.dims.first().filter(|&&dim| dim.is_some_and(|fixed| fixed != batch))
-        {
+        if let Some(fixed) = spec.fixed_batch().filter(|&fixed| fixed != batch) {
             return Err(DataError::FixedBatch { input: spec.name.clone(), fixed, batch });
         }
     }

@@ -198,6 +198,11 @@ impl Dataset {
         self.shared.target.is_some()
     }
 
+    /// Whether the model takes several samples together; else it takes them one at a time.
+    pub fn is_batched(&self) -> bool {
+        self.shared.specs.iter().all(|spec| spec.batched)
+    }
+
     /// Element type of the targets in batches: `int64` for class numbers, else `float`.
     pub fn target_dtype(&self) -> Option<DType> {
         self.shared.target.as_ref().map(|target| if target.float { DType::F32 } else { DType::I64 })
@@ -233,6 +238,7 @@ impl Dataset {
             inputs: self.shared.inputs.iter().map(input).collect::<Result<_, _>>()?,
             target: self.shared.target.as_ref().map(|target| target.batch(&rows)).transpose()?,
             indices: positions.to_vec(),
+            batched: self.is_batched(),
         })
     }
 
@@ -278,7 +284,9 @@ impl Dataset {
                 format!("labels{each} of {} classes{range}", labels.len())
             }
         };
-        let parts: Vec<String> = inputs.chain([targets]).collect();
+        let alone = "one sample at a time, as the model's inputs have no axis for more";
+        let parts: Vec<String> =
+            inputs.chain([targets]).chain((!self.is_batched()).then(|| alone.to_owned())).collect();
         let Shared { format, place, .. } = &*self.shared;
         format!("{format} {}: {} samples, {}", place.display(), self.len(), parts.join(", "))
     }

@@ -191,6 +191,21 @@ pub enum DataError {
         /// Samples in a batch.
         batch: usize,
     },
+    /// Samples go into one input as they are, and into another only together.
+    #[error(
+        "samples of {first} are what the model input '{single}' takes alone, but '{batched}' has an axis of samples \
+         before those of {second}; give all inputs of the model that axis, or none"
+    )]
+    Mixed {
+        /// The array of the input without axis of samples.
+        first: String,
+        /// That input.
+        single: String,
+        /// The array of the other input.
+        second: String,
+        /// The other input.
+        batched: String,
+    },
     /// The model takes one batch size only.
     #[error("the model input '{input}' is fixed to batches of {fixed}, not {batch}; use a batch of {fixed}")]
     FixedBatch {

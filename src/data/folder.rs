@@ -153,7 +153,7 @@ fn random_part(width: u32, height: u32, random: &mut Random) -> [u32; 4] {
 }
 
 /// Order and sizes (channels, height, width) of the images that `input` takes.
-fn input_size(
+pub(super) fn input_size(
     root: &Path,
     input: &InputSpec,
     crop: Option<[usize; 2]>,

@@ -71,7 +71,7 @@ impl Input {
                 array: label,
                 found: format!("{stored:?}"),
                 wanted_by: format!("the model input '{}'", spec.name),
-                wanted: show(spec.sample_dims()),
+                wanted: wanted(spec),
                 hint: "resize or reshape the data, or name the arrays after the model's inputs",
             });
         };
@@ -233,6 +233,14 @@ impl Input {
             batch.chunks_mut(count).zip(rows).for_each(draw);
         }
         batch
+    }
+}
+
+/// The shape of a sample that fits, for messages.
+fn wanted(spec: &InputSpec) -> String {
+    match spec.fixed_batch() {
+        Some(_) => format!("{} (or {} for one alone)", show(spec.sample_dims()), show(&spec.dims)),
+        None => show(spec.sample_dims()),
     }
 }
 

@@ -25,6 +25,7 @@ mod npy;
 mod npz;
 mod options;
 mod pixels;
+mod reading;
 mod source;
 mod spec;
 pub mod synthetic;
@@ -41,6 +42,7 @@ pub use dataset::{Dataset, open, open_both};
 pub use error::DataError;
 pub use loader::{Batches, Loader, LoaderOptions};
 pub use options::DataOptions;
+pub use reading::read_as;
 pub use spec::{InputSpec, TargetSpec};
 pub use target::IGNORED;
 

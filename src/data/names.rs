@@ -168,7 +168,12 @@ mod tests {
         for (names, inputs, with_target, expected, target) in cases {
             let inputs: Vec<_> = inputs
                 .iter()
-                .map(|name| InputSpec { name: (*name).to_owned(), dtype: DType::F32, dims: vec![None] })
+                .map(|name| InputSpec {
+                    name: (*name).to_owned(),
+                    dtype: DType::F32,
+                    dims: vec![None],
+                    batched: true,
+                })
                 .collect();
             let found = assign(&owned(names), &inputs, *with_target, Path::new("d")).unwrap();
             assert_eq!(found, Assignment { inputs: expected.to_vec(), target: *target }, "{names:?}");
@@ -177,7 +182,12 @@ mod tests {
 
     #[test]
     fn missing_arrays_are_named() {
-        let input = |name: &str| InputSpec { name: name.to_owned(), dtype: DType::F32, dims: vec![None] };
+        let input = |name: &str| InputSpec {
+            name: name.to_owned(),
+            dtype: DType::F32,
+            dims: vec![None],
+            batched: true,
+        };
         let error = assign(&owned(&["x"]), &[input("a"), input("b")], false, Path::new("d.npz")).unwrap_err();
         let message = error.to_string();
         assert!(message.contains("'b' in d.npz") && message.contains("holds 'x'"), "{message}");

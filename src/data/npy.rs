@@ -21,8 +21,14 @@ struct Header {
     dims: Vec<usize>,
 }
 
-/// Reads an array from a stream that holds at most `limit` bytes. `file` is its name in messages.
-pub(super) fn read(reader: &mut impl Read, limit: u64, file: &str) -> Result<Tensor, DataError> {
+/// Dimensions and element type of the array at the start of a stream. `file` is its name in messages.
+pub(super) fn read_form(reader: &mut impl Read, file: &str) -> Result<(Vec<usize>, DType), DataError> {
+    let header = read_header(reader, file)?;
+    let (dtype, _) = read_type(&header, file)?;
+    Ok((header.dims, dtype))
+}
+
+fn read_header(reader: &mut impl Read, file: &str) -> Result<Header, DataError> {
     let mut start = [0; 8];
     reader.read_exact(&mut start).map_err(|error| DataError::content(file, error))?;
     if &start[..6] != MAGIC {
@@ -42,14 +48,24 @@ pub(super) fn read(reader: &mut impl Read, limit: u64, file: &str) -> Result<Ten
     let mut text = vec![0; length];
     reader.read_exact(&mut text).map_err(|error| DataError::content(file, error))?;
     let text = String::from_utf8_lossy(&text);
-    let header = parse(&text).ok_or_else(|| {
+    parse(&text).ok_or_else(|| {
         DataError::damaged(file, format!("its header is not understood: {}", text.trim().escape_debug()))
-    })?;
-    let (dtype, big_endian) = element_type(&header.descr).ok_or_else(|| DataError::Unsupported {
+    })
+}
+
+/// The element type, and whether the high byte comes first.
+fn read_type(header: &Header, file: &str) -> Result<(DType, bool), DataError> {
+    element_type(&header.descr).ok_or_else(|| DataError::Unsupported {
         file: file.to_owned(),
         what: format!("element type {}", header.descr),
         instead: "store bool, integers of 8 to 64 bits, or float16, float32 or float64",
-    })?;
+    })
+}
+
+/// Reads an array from a stream that holds at most `limit` bytes. `file` is its name in messages.
+pub(super) fn read(reader: &mut impl Read, limit: u64, file: &str) -> Result<Tensor, DataError> {
+    let header = read_header(reader, file)?;
+    let (dtype, big_endian) = read_type(&header, file)?;
     let count = checked_count(&header.dims)
         .ok_or_else(|| DataError::damaged(file, format!("dimensions {:?} are too large", header.dims)))?;
     let values = read_values(reader, dtype, big_endian, count, limit)

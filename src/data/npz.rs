@@ -10,7 +10,7 @@ use std::{
 use flate2::{CrcReader, bufread::DeflateDecoder};
 
 use super::{DataError, bytes::inflated_limit, npy};
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
 
 const END: &[u8] = b"PK\x05\x06";
 const END_64: &[u8] = b"PK\x06\x06";
@@ -69,6 +69,17 @@ impl Archive {
 
     /// Reads the array `name`. `label` is its name in messages.
     pub(super) fn read(&self, name: &str, label: &str) -> Result<Tensor, DataError> {
+        let (stream, member, limit) = self.member(name, label)?;
+        array(stream, member, limit, label)
+    }
+
+    /// Dimensions and element type of the array `name`. `label` is its name in messages.
+    pub(super) fn form(&self, name: &str, label: &str) -> Result<(Vec<usize>, DType), DataError> {
+        npy::read_form(&mut self.member(name, label)?.0, label)
+    }
+
+    /// The bytes of the member `name`, what the directory says of it, and the most bytes that it can hold.
+    fn member(&self, name: &str, label: &str) -> Result<(Box<dyn Read>, &Member, u64), DataError> {
         let fail = |error| DataError::content(label, error);
         let member = self.members.iter().find(|member| member.name == name);
         let member = member.ok_or_else(|| DataError::damaged(label, "the archive has no such member"))?;
@@ -85,13 +96,11 @@ impl Archive {
             return Err(unsupported(label, "an encrypted member"));
         }
         match member.method {
-            0 => array(stream, member, member.size.min(member.compressed), label),
-            8 => array(
-                DeflateDecoder::new(stream),
-                member,
-                member.size.min(inflated_limit(member.compressed)),
-                label,
-            ),
+            0 => Ok((Box::new(stream), member, member.size.min(member.compressed))),
+            8 => {
+                let limit = member.size.min(inflated_limit(member.compressed));
+                Ok((Box::new(DeflateDecoder::new(stream)), member, limit))
+            }
             method => Err(unsupported(label, &format!("compression method {method}"))),
         }
     }

@@ -13,7 +13,7 @@ use super::{
     files::{Listing, name, stem},
     idx, names, npy, npz,
 };
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
 
 /// Data in one of the known formats.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,6 +130,11 @@ fn npy_names(folder: &Path) -> Result<Vec<String>, DataError> {
     Ok(Listing::read(folder)?.with_extension(&["npy"]).iter().map(|path| stem(path)).collect())
 }
 
+fn npy_form(path: &Path) -> Result<(Vec<usize>, DType), DataError> {
+    let file = File::open(path).map_err(DataError::io(path))?;
+    npy::read_form(&mut std::io::BufReader::new(file), &path.display().to_string())
+}
+
 fn read_npy(path: &Path) -> Result<Named, DataError> {
     let label = path.display().to_string();
     let file = File::open(path).map_err(DataError::io(path))?;
@@ -173,6 +178,25 @@ impl Source {
             Self::Idx(_) | Self::Cifar(..) => vec!["images".to_owned(), "labels".to_owned()],
             Self::Images(_) => Vec::new(),
         })
+    }
+
+    /// Dimensions and element types of the arrays with these names, in this order.
+    pub(super) fn forms(&self, names: &[&str]) -> Result<Vec<(Vec<usize>, DType)>, DataError> {
+        match self {
+            Self::Npz(path) => {
+                let archive = npz::Archive::open(path)?;
+                let form = |name: &&str| archive.form(name, &format!("array '{name}' of {}", path.display()));
+                names.iter().map(form).collect()
+            }
+            Self::Npy(path) => names.iter().map(|_| npy_form(path)).collect(),
+            Self::NpyFolder(path) => {
+                names.iter().map(|name| npy_form(&path.join(format!("{name}.npy")))).collect()
+            }
+            Self::Idx(_) | Self::Cifar(..) | Self::Images(_) => {
+                let form = |array: Named| (array.tensor.dims().to_vec(), array.tensor.dtype());
+                Ok(self.read(names)?.into_iter().map(form).collect())
+            }
+        }
     }
 
     /// Reads the arrays with these names, in this order.

@@ -9,8 +9,10 @@ pub struct InputSpec {
     pub name: String,
     /// Element type of the graph input.
     pub dtype: DType,
-    /// Dimensions, the batch axis first; nothing where a dimension is free.
+    /// Dimensions; nothing where a dimension is free.
     pub dims: Vec<Option<usize>>,
+    /// Whether the first of the dimensions is the batch. Else the input takes one sample at a time.
+    pub batched: bool,
 }
 
 /// The targets that a loss takes.
@@ -28,7 +30,12 @@ pub struct TargetSpec {
 impl InputSpec {
     /// Dimensions of one sample.
     pub fn sample_dims(&self) -> &[Option<usize>] {
-        self.dims.get(1..).unwrap_or(&[])
+        if self.batched { self.dims.get(1..).unwrap_or(&[]) } else { &self.dims }
+    }
+
+    /// The batch size that the input is fixed to.
+    pub fn fixed_batch(&self) -> Option<usize> {
+        self.dims.first().copied().flatten().filter(|_| self.batched)
     }
 }
 

@@ -28,25 +28,26 @@ impl Default for SyntheticOptions {
     }
 }
 
-/// The batch of that `number` of `samples` random samples for a model with these `inputs`. It depends on the
+/// The batch of that `number` of `samples` random samples for a model with the inputs `specs`. It depends on the
 /// arguments alone; different numbers give different values. A fixed batch axis keeps its length.
 ///
 /// # Errors
 /// When a dimension is free and has no length, the range of integers is empty or does not fit the input's type, or
 /// an input takes text.
 pub fn batch(
-    inputs: &[InputSpec],
+    specs: &[InputSpec],
     samples: usize,
     number: u64,
     options: &SyntheticOptions,
 ) -> Result<Batch, DataError> {
     let seed = mix(options.seed, number);
-    let inputs = inputs
+    let inputs = specs
         .iter()
         .enumerate()
         .map(|(position, input)| draw(input, samples, options, &mut Random::new(mix(seed, position as u64))))
         .collect::<Result<Vec<Tensor>, _>>()?;
-    Ok(Batch { inputs, target: None, indices: (0..samples).collect() })
+    let batched = specs.iter().all(|input| input.batched);
+    Ok(Batch { inputs, target: None, indices: (0..samples).collect(), batched })
 }
 
 fn draw(
@@ -66,7 +67,9 @@ fn draw(
             ),
         }),
     };
-    let dims: Vec<usize> = input.dims.iter().enumerate().map(length).collect::<Result<_, _>>()?;
+    // The axis of samples comes first, whether the model has one or not.
+    let given = if input.batched { &input.dims } else { &[&[None], &input.dims[..]].concat() };
+    let dims: Vec<usize> = given.iter().enumerate().map(length).collect::<Result<_, _>>()?;
     let count = checked_count(&dims).ok_or_else(|| TensorError::TooLarge { dims: dims.clone() })?;
     match input.dtype {
         dtype if dtype.is_float() => {
@@ -107,7 +110,7 @@ mod tests {
     use super::*;
 
     fn input(name: &str, dtype: DType, dims: &[Option<usize>]) -> InputSpec {
-        InputSpec { name: name.to_owned(), dtype, dims: dims.to_vec() }
+        InputSpec { name: name.to_owned(), dtype, dims: dims.to_vec(), batched: true }
     }
 
     #[test]

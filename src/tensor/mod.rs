@@ -152,6 +152,22 @@ impl Tensor {
         Self::new(dims, self.values)
     }
 
+    /// The only row along the first axis, of which it is rid; other tensors are returned as they are.
+    #[must_use]
+    pub fn without_first_axis(mut self) -> Self {
+        if self.dims.first() == Some(&1) {
+            self.dims.remove(0);
+        }
+        self
+    }
+
+    /// The tensor as the only row along a first axis of its own.
+    #[must_use]
+    pub fn with_first_axis(mut self) -> Self {
+        self.dims.insert(0, 1);
+        self
+    }
+
     /// The values as `f32`: numbers are converted, booleans become 0 and 1.
     ///
     /// # Errors

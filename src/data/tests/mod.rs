@@ -15,7 +15,7 @@ use crate::tensor::{DType, Tensor};
 
 fn input(name: &str, dtype: DType, dims: &[usize]) -> InputSpec {
     let dims = [None].into_iter().chain(dims.iter().map(|&dim| Some(dim))).collect();
-    InputSpec { name: name.to_owned(), dtype, dims }
+    InputSpec { name: name.to_owned(), dtype, dims, batched: true }
 }
 
 /// A float input of images `dims`.

@@ -85,7 +85,12 @@ fn float_targets_and_fixed_batches() {
         message.contains("array 'y'") && message.contains("sample 1") && message.contains("-inf"),
         "{message}"
     );
-    let fixed = InputSpec { name: "input".to_owned(), dtype: DType::F32, dims: vec![Some(1), Some(1)] };
+    let fixed = InputSpec {
+        name: "input".to_owned(),
+        dtype: DType::F32,
+        dims: vec![Some(1), Some(1)],
+        batched: true,
+    };
     let message = refusal(&path, &[fixed], None, &DataOptions::default(), 2);
     assert!(message.contains("fixed to batches of 1, not 2"), "{message}");
 }
@@ -151,8 +156,12 @@ fn settings_that_do_not_fit() {
     let augment = |text: &str| DataOptions { augment: text.parse::<Augment>().unwrap(), ..plain() };
     let positions = TargetSpec { dtype: DType::I64, dims: vec![None, None, None], classes: Some(2) };
     let classes = labels(2);
-    let free =
-        [InputSpec { name: "input".to_owned(), dtype: DType::F32, dims: vec![None, Some(3), None, None] }];
+    let free = [InputSpec {
+        name: "input".to_owned(),
+        dtype: DType::F32,
+        dims: vec![None, Some(3), None, None],
+        batched: true,
+    }];
     let cases: Vec<Case> = vec![
         ("flat.npz", images(&[2]), &classes, augment("flip"), "no input is an image"),
         ("grey.npz", images(&[1, 8, 8]), &positions, augment("shift=1"), "targets for each position"),
