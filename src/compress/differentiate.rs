@@ -81,7 +81,13 @@ pub fn differentiate(plan: &DifferentiatePlan) -> Result<DifferentiateReport, To
             Term::BinaryCrossEntropy { output: 0, probabilities }
         }
         TargetLoss::CrossEntropy { class_axis: axis, smoothing, class_weights, ignore_index } => {
-            let class_axis = class_axis(rank, *axis)?;
+            // Without a batch, all axes are the sample's.
+            let alone = output.is_some_and(|seen| seen.varies.first() == Some(&false));
+            let class_axis = match axis {
+                Some(0) if alone => 0,
+                None if alone && rank == 1 => 0,
+                _ => class_axis(rank, *axis)?,
+            };
             let classes = output.filter(|seen| !seen.varies[class_axis]).map(|seen| seen.dims[class_axis]);
             if let Some(classes) = classes.filter(|&count| ![0, count].contains(&class_weights.len())) {
                 return Err(ToolError::Setting {

@@ -59,3 +59,65 @@ pub fn read_as(
         _ => Ok(together),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use ndarray::ArrayD;
+    use ndarray_npy::NpzWriter;
+
+    use super::*;
+
+    /// How data with samples of these shapes are read for inputs of these dimensions: together, alone, or the refusal.
+    fn read(inputs: &[&[Option<usize>]], samples: &[&[usize]]) -> Result<bool, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data.npz");
+        let mut archive = NpzWriter::new(File::create(&path).unwrap());
+        for (place, dims) in samples.iter().enumerate() {
+            let dims = [&[6], *dims].concat();
+            archive.add_array(format!("in{place}"), &ArrayD::<f32>::zeros(dims)).unwrap();
+        }
+        archive.finish().unwrap();
+        let spec = |(place, dims): (usize, &&[Option<usize>])| InputSpec {
+            name: format!("in{place}"),
+            dtype: DType::F32,
+            dims: dims.to_vec(),
+            batched: true,
+        };
+        let specs: Vec<InputSpec> = inputs.iter().enumerate().map(spec).collect();
+        let read = read_as(&path, Part::Train, &specs, &DataOptions::default());
+        let read = read.map_err(|error| error.to_string())?;
+        assert!(read.iter().all(|spec| spec.batched == read[0].batched), "{read:?}");
+        Ok(read[0].batched)
+    }
+
+    #[test]
+    fn the_samples_tell_whether_there_is_an_axis_for_them() {
+        let some = |dims: &[usize]| dims.iter().map(|&dim| Some(dim)).collect::<Vec<_>>();
+        let image = some(&[3, 20, 24]);
+        let cases: [(&[Option<usize>], &[usize], bool); 7] = [
+            (&image, &[3, 20, 24], false),
+            (&image, &[20, 24, 3], false),
+            (&image, &[20, 24], true),
+            (&[Some(3), None, None], &[3, 20, 24], false),
+            (&[None, Some(3), None, None], &[3, 20, 24], true),
+            // Where both would do, the first axis is the batch.
+            (&[Some(1), Some(28), Some(28)], &[28, 28], true),
+            // Opening such data tells what is wrong.
+            (&image, &[5], true),
+        ];
+        for (dims, sample, batched) in cases {
+            assert_eq!(read(&[dims], &[sample]), Ok(batched), "{dims:?} {sample:?}");
+        }
+    }
+
+    #[test]
+    fn all_inputs_are_read_alike() {
+        let (image, sizes) = ([Some(3), Some(8), Some(8)], [Some(2)]);
+        assert_eq!(read(&[&image, &sizes], &[&[3, 8, 8], &[2]]), Ok(false));
+        let batch = [None, Some(2)];
+        let refusal = read(&[&image, &batch], &[&[3, 8, 8], &[2]]).unwrap_err();
+        assert!(refusal.contains("'in0'") && refusal.contains("'in1' has an axis of samples"), "{refusal}");
+    }
+}

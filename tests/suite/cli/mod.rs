@@ -1,5 +1,6 @@
 //! Whole commands, by running the program.
 
+mod alone;
 mod apply;
 mod checkpoint;
 mod compress;
