@@ -257,7 +257,7 @@ pub(super) struct DifferentiateArgs {
     #[arg(long, value_enum)]
     pub(super) loss: TargetLossArg,
     /// Axis of the classes; a negative one counts from the back. By default the last one of [N, C] and [N, T, C], and
-    /// axis 1 of [N, C, H, W]
+    /// axis 1 of [N, C, H, W]; axis 0 of [C], and where it is given, for a model that takes one sample without a batch axis
     #[arg(long, value_name = "A", allow_negative_numbers = true)]
     pub(super) class_axis: Option<i64>,
     /// Share of each label that is spread evenly over all classes, from 0 to below 1

@@ -15,7 +15,8 @@ pub(super) struct TrainingArgs {
     /// Passes over the data; 0 cuts without training
     #[arg(long, value_name = "N")]
     pub(super) epochs: Option<usize>,
-    /// Samples in a step
+    /// Samples in a step; a model whose inputs have no axis of samples takes them one by one, and their gradients are
+    /// averaged
     #[arg(long, value_name = "N", value_parser = values::positive)]
     pub(super) batch: Option<usize>,
     /// The base optimiser
@@ -175,7 +176,8 @@ pub(super) enum OptimizerArg {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(super) enum TrainedBatchNormArg {
-    /// As train; a convolutional classifier from which it was folded away gets it back, and it is folded in at the end
+    /// As train; a convolutional classifier from which it was folded away gets it back, and it is folded in at the end.
+    /// As frozen where the model takes one sample at a time
     Auto,
     /// Statistics of the batch; the running ones follow
     Train,

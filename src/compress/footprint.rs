@@ -131,14 +131,13 @@ impl Fit<'_> {
         if arrangement.micro_batch >= batch {
             return None;
         }
-        let mut text = match self.samples.is_batched() {
-            true => format!(
+        let mut text = if self.samples.is_batched() {
+            format!(
                 "batches of {batch} went through the model in micro-batches of {}, whose gradients were averaged",
                 arrangement.micro_batch
-            ),
-            false => {
-                format!("samples went through the model one by one; the gradients of {batch} were averaged")
-            }
+            )
+        } else {
+            format!("samples went through the model one by one; the gradients of {batch} were averaged")
         };
         if self.trains_statistics()
             && !crate::ops::running_statistics(&self.structure.model().graph).is_empty()

@@ -11,26 +11,19 @@ use super::fit::{Fit, NORM};
 use super::objective::{self, About, Objective};
 use super::phases::learns_statistics;
 use super::renormalize::Renormalized;
-use super::samples::Samples;
-use super::settings::{Circumstances, Settings};
+use super::samples::{Samples, open_data};
+use super::settings::{Circumstances, SampleAxis, Settings};
 use super::structure::Structure;
 use super::verify::prove;
 use super::{BatchNorm, Compared, CompressError, CutPlan, Event, Method, Observer, Plan, evaluate};
 
 use crate::cost::CostModel;
-use crate::data::{self, DataError, DataOptions, Dataset, Part};
+use crate::data::{self, Dataset};
 use crate::engine::{Engine, LoadOptions, load_model};
 use crate::ir::{Model, Storage};
 use crate::report::{CompressReport, ModelFigures, TargetFigures, Verified};
 use crate::shrink::{expand, shrink};
 use crate::tensor::{DType, Tensor};
-
-/// Batches of real data that the result is verified on.
-const VERIFY_BATCHES: usize = 2;
-/// Samples of such a batch.
-const VERIFY_SAMPLES: usize = 16;
-/// Samples for a model that takes one at a time.
-const VERIFY_ALONE: usize = 4;
 
 /// Runs `plan`. `stop` may be set from another thread.
 ///
@@ -77,35 +70,6 @@ pub fn compress(
     run.check_reachable(&first)?;
     let outcome = run.train(train.as_ref(), first, observer, &mut notes)?;
     run.finish(outcome, &cost, notes, start, observer)
-}
-
-/// Opens training and validation data; says also whether their targets fit the model's main output.
-fn open_data(
-    plan: &Plan,
-    structure: &Structure,
-) -> Result<(Option<Dataset>, Option<Dataset>, bool), CompressError> {
-    let Some(path) = &plan.data else { return Ok((None, None, false)) };
-    let graph = &structure.model().graph;
-    let inputs = objective::input_specs(graph, &structure.trace);
-    let inputs = data::read_as(path, Part::Train, &inputs, &plan.data_options)?;
-    let batched = inputs.iter().all(|input| input.batched);
-    let options = DataOptions { ignore_index: plan.loss.ignore_index, ..plan.data_options.clone() };
-    let open = |spec: Option<&_>| data::open_both(path, plan.val.as_deref(), &inputs, spec, &options);
-    let mut failure = None;
-    for spec in objective::target_specs(graph, &structure.trace, &plan.loss, batched) {
-        match open(Some(&spec)) {
-            Ok((train, val)) => return Ok((Some(train), val, true)),
-            Err(error) => failure = failure.or(Some(error)),
-        }
-    }
-    let bare = matches!(failure, Some(DataError::MissingTarget { .. })) && plan.loss.parts.is_empty();
-    match failure {
-        Some(error) if !bare && !plan.loss.spares_targets() => Err(error.into()),
-        _ => {
-            let (train, val) = open(None)?;
-            Ok((Some(train), val, false))
-        }
-    }
 }
 
 /// What training, or the choice by magnitude alone, ends with.
@@ -277,8 +241,11 @@ impl Run<'_> {
                 .map(crate::ir::Initializer::count)
                 .sum(),
             batch_normalised,
-            fixed_batch: (samples.is_batched() && !trace.free_batch).then_some(trace.samples),
-            batched: samples.is_batched(),
+            axis: match trace.free_batch {
+                _ if !samples.is_batched() => SampleAxis::Missing,
+                true => SampleAxis::Free,
+                false => SampleAxis::Fixed(trace.samples),
+            },
             sparsifies: plan.method == Method::Safe,
         };
         let mut settings = Settings::choose(plan, trace, about);
@@ -466,22 +433,11 @@ impl Run<'_> {
         samples: &Samples,
         approximate: usize,
     ) -> Result<Verified, CompressError> {
-        let mut inputs = vec![self.structure.trace.inputs.clone()];
         let real = samples.is_real();
+        let mut inputs = vec![self.structure.trace.inputs.clone()];
         if let Some(data) = self.val.filter(|_| real) {
-            let trace = &self.structure.trace;
-            let fixed = (!trace.free_batch).then_some(trace.samples);
-            let (batch, count) = match data.is_batched() {
-                true => (fixed.unwrap_or(VERIFY_SAMPLES).min(data.len().max(1)), VERIFY_BATCHES),
-                false => (1, VERIFY_ALONE),
-            };
-            let real_samples = Samples::Data(data.clone()).plain(batch, count, self.plan.seed)?;
-            let names = self.structure.trace.inputs.iter().map(|(name, _)| name);
-            inputs.extend(
-                real_samples
-                    .into_iter()
-                    .map(|batch| names.clone().cloned().zip(batch.given().into_owned()).collect::<Vec<_>>()),
-            );
+            inputs
+                .extend(Samples::Data(data.clone()).for_verification(&self.structure.trace, self.plan.seed)?);
         }
         let runs = (!samples.is_batched()).then_some(inputs.len());
         let mut verified = prove(self.engine, &self.plan.load, masked, small, &inputs, real, approximate)?;

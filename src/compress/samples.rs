@@ -1,10 +1,14 @@
 //! Batches for training: from data, or made up when there are none.
 
-use super::CompressError;
+use super::objective::{input_specs, target_specs};
 use super::structure::Structure;
-use crate::data::{Batch, DataError, Dataset, InputSpec, Loader, LoaderOptions, synthetic};
+use super::{CompressError, Plan};
+use crate::data::{
+    self, Batch, DataError, DataOptions, Dataset, InputSpec, Loader, LoaderOptions, Part, synthetic,
+};
 use crate::engine::{Engine, LoadOptions, load_model};
 use crate::tensor::Tensor;
+use crate::trace::Trace;
 
 /// Batches of one epoch of made-up samples.
 const SYNTHETIC_BATCHES: usize = 64;
@@ -16,6 +20,12 @@ const JUDGED: usize = 16;
 /// Channels and shortest side of what is taken for a single image.
 const COLOURS: usize = 3;
 const SIDE: usize = 8;
+
+/// Batches of real data that a result is verified on, and samples of each.
+const VERIFY_BATCHES: usize = 2;
+const VERIFY_SAMPLES: usize = 16;
+/// Samples for a model that takes one at a time.
+const VERIFY_ALONE: usize = 4;
 
 /// Where samples come from.
 #[derive(Debug)]
@@ -114,6 +124,24 @@ impl Samples {
         }
     }
 
+    /// Named inputs of some runs, to verify a model of which `trace` tells.
+    pub(super) fn for_verification(
+        &self,
+        trace: &Trace,
+        seed: u64,
+    ) -> Result<Vec<Vec<(String, Tensor)>>, CompressError> {
+        let (batch, count) = if self.is_batched() {
+            let fixed = (!trace.free_batch).then_some(trace.samples);
+            let most = self.per_epoch(VERIFY_SAMPLES).max(1);
+            (fixed.unwrap_or(VERIFY_SAMPLES).min(most), VERIFY_BATCHES)
+        } else {
+            (1, VERIFY_ALONE)
+        };
+        let names = trace.inputs.iter().map(|(name, _)| name);
+        let named = |batch: Batch| names.clone().cloned().zip(batch.given().into_owned()).collect();
+        Ok(self.plain(batch, count, seed)?.into_iter().map(named).collect())
+    }
+
     /// Some plain batches, the same ones every time: for statistics and for verification.
     pub(super) fn plain(&self, batch: usize, count: usize, seed: u64) -> Result<Vec<Batch>, CompressError> {
         let batches: Result<Vec<Batch>, DataError> =
@@ -125,14 +153,45 @@ impl Samples {
 /// The inputs of a model to which no data are given. Those that all take an image `[3, H, W]` are taken for inputs
 /// without axis of samples.
 fn made_up(structure: &Structure) -> Vec<InputSpec> {
-    let mut inputs = super::objective::input_specs(&structure.model().graph, &structure.trace);
+    let mut inputs = input_specs(&structure.model().graph, &structure.trace);
     let image = |input: &InputSpec| {
         let sides = matches!(input.dims[..], [Some(COLOURS), Some(SIDE..), Some(SIDE..)]);
         sides && input.dtype.is_float()
     };
     let batched = !inputs.iter().all(image);
-    inputs.iter_mut().for_each(|input| input.batched = batched);
+    for input in &mut inputs {
+        input.batched = batched;
+    }
     inputs
+}
+
+/// Opens training and validation data; says also whether their targets fit the model's main output.
+pub(super) fn open_data(
+    plan: &Plan,
+    structure: &Structure,
+) -> Result<(Option<Dataset>, Option<Dataset>, bool), CompressError> {
+    let Some(path) = &plan.data else { return Ok((None, None, false)) };
+    let graph = &structure.model().graph;
+    let inputs = input_specs(graph, &structure.trace);
+    let inputs = data::read_as(path, Part::Train, &inputs, &plan.data_options)?;
+    let batched = inputs.iter().all(|input| input.batched);
+    let options = DataOptions { ignore_index: plan.loss.ignore_index, ..plan.data_options.clone() };
+    let open = |spec: Option<&_>| data::open_both(path, plan.val.as_deref(), &inputs, spec, &options);
+    let mut failure = None;
+    for spec in target_specs(graph, &structure.trace, &plan.loss, batched) {
+        match open(Some(&spec)) {
+            Ok((train, val)) => return Ok((Some(train), val, true)),
+            Err(error) => failure = failure.or(Some(error)),
+        }
+    }
+    let bare = matches!(failure, Some(DataError::MissingTarget { .. })) && plan.loss.parts.is_empty();
+    match failure {
+        Some(error) if !bare && !plan.loss.spares_targets() => Err(error.into()),
+        _ => {
+            let (train, val) = open(None)?;
+            Ok((Some(train), val, false))
+        }
+    }
 }
 
 /// How far the statistics of made-up inputs are from those that the model keeps: the mean over all channels of the

@@ -26,6 +26,17 @@ pub(super) struct Settings {
     pub(super) text: String,
 }
 
+/// The axis of samples that the model's inputs have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SampleAxis {
+    /// One of any length.
+    Free,
+    /// One of this length.
+    Fixed(usize),
+    /// None: the model takes one sample at a time.
+    Missing,
+}
+
 /// What the choice depends on.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Circumstances {
@@ -37,10 +48,7 @@ pub(super) struct Circumstances {
     pub(super) params: usize,
     /// Whether the model normalises over the batch.
     pub(super) batch_normalised: bool,
-    /// The batch size that the model fixes.
-    pub(super) fixed_batch: Option<usize>,
-    /// Whether the model takes several samples together.
-    pub(super) batched: bool,
+    pub(super) axis: SampleAxis,
     /// Whether training has a phase in which the dense model is driven towards the budget.
     pub(super) sparsifies: bool,
 }
@@ -65,7 +73,10 @@ impl Settings {
     pub(super) fn choose(plan: &Plan, trace: &Trace, about: Circumstances) -> Self {
         let given = &plan.training;
         let epochs = given.epochs.unwrap_or(if about.real_data { 10 } else { 4 });
-        let batch = about.fixed_batch.or(given.batch).unwrap_or_else(|| default_batch(trace, about));
+        let batch = match about.axis {
+            SampleAxis::Fixed(batch) => batch,
+            _ => given.batch.unwrap_or_else(|| default_batch(trace, about)),
+        };
         let batch = batch.clamp(1, about.samples.max(1));
         // An epoch has at least one step.
         let accumulate = given.accumulate.unwrap_or(1).clamp(1, (about.samples / batch).max(1));
@@ -141,7 +152,7 @@ impl Settings {
 }
 
 fn default_batch(trace: &Trace, about: Circumstances) -> usize {
-    if !about.batched {
+    if about.axis == SampleAxis::Missing {
         return if about.real_data { SINGLE } else { 1 };
     }
     let by_samples = match about.samples {

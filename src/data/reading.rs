@@ -69,6 +69,9 @@ mod tests {
 
     use super::*;
 
+    /// Dimensions of an input, those of a sample, and whether samples are read together.
+    type Case<'a> = (&'a [Option<usize>], &'a [usize], bool);
+
     /// How data with samples of these shapes are read for inputs of these dimensions: together, alone, or the refusal.
     fn read(inputs: &[&[Option<usize>]], samples: &[&[usize]]) -> Result<bool, String> {
         let folder = tempfile::tempdir().unwrap();
@@ -96,7 +99,7 @@ mod tests {
     fn the_samples_tell_whether_there_is_an_axis_for_them() {
         let some = |dims: &[usize]| dims.iter().map(|&dim| Some(dim)).collect::<Vec<_>>();
         let image = some(&[3, 20, 24]);
-        let cases: [(&[Option<usize>], &[usize], bool); 7] = [
+        let cases: [Case<'_>; 7] = [
             (&image, &[3, 20, 24], false),
             (&image, &[20, 24, 3], false),
             (&image, &[20, 24], true),
