@@ -51,7 +51,7 @@ fn network(axis: Axis, places: bool) -> Model {
     let zero = graph.add_initializer("zero", &Tensor::vector(vec![0_i64]));
     let mut x: ValueId = image;
     if axis == Axis::Both {
-        graph.add_input(image, DType::F32, &[&[free.clone()], &sides[..]].concat());
+        graph.add_input(image, DType::F32, &[std::slice::from_ref(&free), &sides[..]].concat());
     } else {
         graph.add_input(image, DType::F32, &sides);
         x = graph.add("batched", NodeSpec::new("Unsqueeze", &[image, zero]));
