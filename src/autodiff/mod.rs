@@ -186,7 +186,7 @@ pub fn differentiate(
     }
     drop_unused(&mut model.graph);
     if request.kernels {
-        ops::fuse_elementwise(&mut model.graph, &facts, &alike);
+        ops::fuse_for_kernels(&mut model.graph, &facts, &alike);
         drop_unused(&mut model.graph);
     }
     drop_unread_masks(&mut model.graph, &mut dropped);

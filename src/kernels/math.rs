@@ -53,8 +53,14 @@ pub(super) fn sigmoid<const FUSED: bool>(x: f32) -> f32 {
 pub(super) fn erf<const FUSED: bool>(x: f32) -> f32 {
     // Polynomials of x^2 whose quotient is erf(x) / x, fitted to its relative error by least squares with weights that
     // grow where the error is largest. From END on the result is 1.
-    const ABOVE: [f32; 6] =
-        [1.128_379_1, 0.190_584_54, 0.052_767_895, 0.003_772_106, 2.848_256e-4, 2.045_994_3e-6];
+    const ABOVE: [f32; 6] = [
+        std::f32::consts::FRAC_2_SQRT_PI,
+        0.190_584_54,
+        0.052_767_895,
+        0.003_772_106,
+        2.848_256e-4,
+        2.045_994_3e-6,
+    ];
     const BELOW: [f32; 6] = [1.0, 0.502_233_86, 0.114_178_75, 0.014_982_312, 0.001_163_735_4, 3.804_649e-5];
     const END: f32 = 3.925;
     let x = if x > END { END } else { x };

@@ -12,6 +12,7 @@
 pub mod depthwise;
 pub mod elementwise;
 mod math;
+pub mod product;
 mod vector;
 
 use std::sync::Mutex;

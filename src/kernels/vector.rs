@@ -35,10 +35,11 @@ pub(super) fn widest<W: Loop>(work: W) {
         && is_x86_feature_detected!("avx512vl")
         && is_x86_feature_detected!("avx512dq")
         && is_x86_feature_detected!("avx512bw");
-    // SAFETY: the processor was just asked for every instruction set that the functions are compiled for.
     #[allow(unsafe_code, reason = "what the processor can do is known while running only")]
     match (has_avx2, has_avx512 && W::STRAIGHT) {
+        // SAFETY: the processor was just asked for every instruction set that the function is compiled for.
         (true, true) => unsafe { with_avx512(work) },
+        // SAFETY: as above.
         (true, false) => unsafe { with_avx2(work) },
         (false, _) => work.run::<false>(),
     }

@@ -38,7 +38,7 @@ pub use coupling::{Axis, Coupling, Slot};
 pub use cut::{Cut, Entry, NodeEdit, Replacement, ReplacementInput};
 pub use dropout::{Dropped, drop_elements};
 pub use example::{Example, ExampleInput};
-pub use fusion::fuse_elementwise;
+pub use fusion::fuse_for_kernels;
 pub use movement::source::{reads_lengths_alone, separate_fillings, store_fillings};
 pub use node::{NodeView, Operand};
 pub use quantization::{Quantization, quantized_initializers};

@@ -172,3 +172,56 @@ fn fused_elementwise_operators_train_alike() {
         }
     }
 }
+
+/// Attention with two heads: `x` to queries, keys and values, whose heads are moved forward and back.
+fn attention(random: &mut Random) -> Model {
+    let mut model = Model::empty("attention", 17);
+    let graph = &mut model.graph;
+    let x = graph.add_value("x");
+    let dims = [DeclaredDim::Named("N".to_owned()), DeclaredDim::Fixed(5), DeclaredDim::Fixed(8)];
+    graph.add_input(x, DType::F32, &dims);
+    let heads = graph.add_initializer("heads", &Tensor::new(vec![4], vec![0_i64, 5, 2, 4]).unwrap());
+    let whole = graph.add_initializer("whole", &Tensor::new(vec![3], vec![0_i64, 5, 8]).unwrap());
+    let mut split = |graph: &mut safe_onnx::ir::Graph, order: [i64; 4]| {
+        let w = graph.add_initializer("w", &uniform(&[8, 8], random));
+        let y = graph.add("y", NodeSpec::new("MatMul", &[x, w]));
+        let y = graph.add("y", NodeSpec::new("Reshape", &[y, heads]));
+        graph.add("y", NodeSpec::new("Transpose", &[y]).attribute("perm", order.to_vec()))
+    };
+    let [q, k, v] = [[0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3]].map(|order| split(graph, order));
+    let scores = graph.add("scores", NodeSpec::new("MatMul", &[q, k]));
+    let shares = graph.add("shares", NodeSpec::new("Softmax", &[scores]));
+    let mixed = graph.add("mixed", NodeSpec::new("MatMul", &[shares, v]));
+    let back = NodeSpec::new("Transpose", &[mixed]).attribute("perm", vec![0_i64, 2, 1, 3]);
+    let back = graph.add("back", back);
+    let joined = graph.add("joined", NodeSpec::new("Reshape", &[back, whole]));
+    let w = graph.add_initializer("w", &uniform(&[8, 3], random));
+    let y = graph.add("y", NodeSpec::new("MatMul", &[joined, w]));
+    graph.add_output(y);
+    model
+}
+
+#[test]
+fn products_of_transposed_operands_train_alike() {
+    let engine = onnx_runtime();
+    let mut random = Random::new(23);
+    let model = attention(&mut random);
+    let graphs = both(&model, &*engine);
+    let count = |graph: &TrainingGraph, name: &str| {
+        graph.model.graph.nodes().filter(|(_, node)| node.op_type == name).count()
+    };
+    let standard = ["MatMul", "Gemm", "Transpose"];
+    assert!(standard.iter().all(|name| count(&graphs[1], name) == 0), "a standard product or order is left");
+    assert!(standard.iter().all(|name| count(&graphs[0], name) > 0));
+    assert!(count(&graphs[1], kernels::product::OPERATOR) > 10);
+    for images in [1, 3, 64] {
+        let (x, target) = (uniform(&[images, 5, 8], &mut random), uniform(&[images, 5, 3], &mut random));
+        let given = [("x", &x), ("target", &target)];
+        let [plain, own] = graphs.each_ref().map(|graph| outputs(&*engine, graph, &given));
+        assert_eq!(plain.len(), 5);
+        for (place, (plain, own)) in plain.iter().zip(&own).enumerate() {
+            let error = relative_error(plain, own);
+            assert!(error < 1e-5, "{images} images, output {place} is off by {error:.1e}");
+        }
+    }
+}

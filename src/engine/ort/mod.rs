@@ -50,9 +50,10 @@ impl OnnxRuntime {
     fn builder(&self, options: &LoadOptions) -> Result<SessionBuilder, ::ort::Error> {
         let level =
             if options.optimize { GraphOptimizationLevel::All } else { GraphOptimizationLevel::Disable };
+        let threads = options.threads.unwrap_or_else(default_threads).max(1);
         let builder = SessionBuilder::new(&self.library.environment)?
             .with_optimization_level(level)?
-            .with_intra_threads(options.threads.unwrap_or_else(default_threads).max(1))?
+            .with_intra_threads(threads)?
             .with_inter_threads(1)?
             .with_parallel_execution(false)?
             // Else the first run's memory would be kept beside a block for all later runs, twice as much in all.
@@ -61,7 +62,7 @@ impl OnnxRuntime {
             .with_intra_op_spinning(true)?
             // Between runs the processor belongs to the caller, who may have threads of its own.
             .with_config_entry("session.force_spinning_stop", "1")?
-            .with_operators(operators::domain()?)?;
+            .with_operators(operators::domain(threads)?)?;
         let builder = if options.keep_repeated {
             builder.with_disabled_optimizers("CommonSubexpressionElimination")?
         } else {

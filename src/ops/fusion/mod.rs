@@ -1,9 +1,11 @@
-//! Elementwise operators of a finished training graph, gathered into programs of [`crate::kernels::elementwise`].
+//! A finished training graph, rewritten for the kernels of [`crate::kernels`]: elementwise operators are gathered into
+//! programs, and products of matrices take their operands in any order of axes.
 //!
 //! Each program has one result: a value that others than elementwise operators read, or a sum or mean of one. What is
 //! read by one program alone is computed there and never stored; what is cheap and read from one large tensor is
 //! computed anew in every program that reads it. So no program waits for another that waits for it.
 
+mod product;
 mod seen;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -253,9 +255,10 @@ impl Fusion<'_> {
     }
 }
 
-/// Gathers elementwise operators on single precision into programs. `alike` names values of which only is known that
-/// they have the type and dimensions of another one. Ensures the same values up to rounding.
-pub fn fuse_elementwise(graph: &mut Graph, facts: &Facts, alike: &[(ValueId, ValueId)]) {
+/// Gathers elementwise operators on single precision into programs, and has products of matrices computed where their
+/// operands lie. `alike` names values of which only is known that they have the type and dimensions of another one.
+/// Ensures the same values up to rounding.
+pub fn fuse_for_kernels(graph: &mut Graph, facts: &Facts, alike: &[(ValueId, ValueId)]) {
     let seen = Seen::of(graph, facts, alike);
     let mut places = vec![0; graph.node_count()];
     for (place, (id, _)) in graph.nodes().enumerate() {
@@ -275,8 +278,9 @@ pub fn fuse_elementwise(graph: &mut Graph, facts: &Facts, alike: &[(ValueId, Val
         if !node.outputs.iter().flatten().any(|output| fusion.read.contains(output)) {
             continue;
         }
-        let group = fusion.group(id);
-        match group.and_then(|group| Some((fusion.inputs_of(&group.nodes), fusion.spec(&group)?))) {
+        let program = fusion.group(id);
+        let program = program.and_then(|group| Some((fusion.inputs_of(&group.nodes), fusion.spec(&group)?)));
+        match program.or_else(|| fusion.product(id)) {
             Some((inputs, spec)) => {
                 fusion.read.extend(inputs);
                 written.push((id, spec));

@@ -5,6 +5,7 @@
 
 mod depthwise;
 mod elementwise;
+mod product;
 
 use std::sync::Arc;
 
@@ -14,11 +15,12 @@ use ::ort::value::ValueRef;
 
 use crate::kernels::{DOMAIN, KernelError, Threads};
 
-/// The domain of all kernels.
+/// The domain of all kernels, for sessions with so many threads.
 #[allow(clippy::arc_with_non_send_sync, reason = "the binding asks for it; sessions keep the domain alive")]
-pub(super) fn domain() -> Result<Arc<OperatorDomain>, Error> {
+pub(super) fn domain(threads: usize) -> Result<Arc<OperatorDomain>, Error> {
     let domain = OperatorDomain::new(DOMAIN)?;
-    Ok(Arc::new(domain.add(depthwise::Forward)?.add(depthwise::Gradient)?.add(elementwise::Elementwise)?))
+    let domain = domain.add(depthwise::Forward)?.add(depthwise::Gradient)?.add(elementwise::Elementwise)?;
+    Ok(Arc::new(domain.add(product::Product { threads })?))
 }
 
 /// The threads that run a node.
