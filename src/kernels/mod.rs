@@ -9,7 +9,7 @@
     reason = "inner loops are compiled for the instructions of their caller, which must not be left to chance"
 )]
 
-pub mod depthwise;
+pub mod convolution;
 pub mod elementwise;
 mod math;
 pub mod product;

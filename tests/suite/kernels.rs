@@ -101,11 +101,11 @@ fn an_operand_that_does_not_fit_is_an_error() {
     let x = graph.add_value("x");
     graph.add_input(x, DType::F32, &[DeclaredDim::Free, DeclaredDim::Free, DeclaredDim::Free]);
     let w = graph.add_initializer("w", &Tensor::new(vec![3, 1, 2], vec![1.0_f32; 6]).unwrap());
-    let node = NodeSpec::new(kernels::depthwise::FORWARD, &[x, w])
+    let node = NodeSpec::new(kernels::convolution::FORWARD, &[x, w])
         .domain(kernels::DOMAIN)
-        .attribute(kernels::depthwise::STRIDES, vec![1_i64])
-        .attribute(kernels::depthwise::DILATIONS, vec![1_i64])
-        .attribute(kernels::depthwise::PADS, vec![0_i64, 0]);
+        .attribute(kernels::convolution::STRIDES, vec![1_i64])
+        .attribute(kernels::convolution::DILATIONS, vec![1_i64])
+        .attribute(kernels::convolution::PADS, vec![0_i64, 0]);
     let y = graph.add("y", node);
     graph.add_output(y);
     let bytes = model.to_bytes().unwrap();

@@ -1,17 +1,15 @@
-//! Depthwise convolutions as kernels of this program, for training graphs that run on an engine that has them.
+//! Convolutions as kernels of this program, for training graphs that run on an engine that has them.
 //! Standard operators do the same, several times slower.
 
 use super::{Form, conv};
 use crate::ir::{Facts, Graph, NodeId, NodeSpec, ValueId};
-use crate::kernels::{DOMAIN, depthwise};
+use crate::kernels::{DOMAIN, convolution};
 use crate::ops::{NodeView, Tape};
 use crate::tensor::DType;
 
-/// Whether the kernel can do the convolution: one input channel a group, one or two spatial axes, known padding.
+/// Whether the kernel can do the convolution: one or two spatial axes, known padding.
 fn fits(form: &Form, dtype: DType) -> bool {
     dtype == DType::F32
-        && form.groups > 1
-        && form.groups == form.c
         && matches!(form.rank(), 1 | 2)
         && form.require_steady_pads().is_ok()
 }
@@ -20,10 +18,10 @@ fn spec(op_type: &str, form: &Form, inputs: &[ValueId]) -> NodeSpec {
     let ints = |of: fn(&super::Slide) -> usize| form.slides.iter().map(move |slide| of(slide) as i64);
     NodeSpec::new(op_type, inputs)
         .domain(DOMAIN)
-        .attribute(depthwise::STRIDES, ints(|slide| slide.stride).collect::<Vec<_>>())
-        .attribute(depthwise::DILATIONS, ints(|slide| slide.dilation).collect::<Vec<_>>())
+        .attribute(convolution::STRIDES, ints(|slide| slide.stride).collect::<Vec<_>>())
+        .attribute(convolution::DILATIONS, ints(|slide| slide.dilation).collect::<Vec<_>>())
         .attribute(
-            depthwise::PADS,
+            convolution::PADS,
             ints(|slide| slide.before).chain(ints(|slide| slide.behind)).collect::<Vec<_>>(),
         )
 }
@@ -33,7 +31,7 @@ pub(super) fn give(tape: &mut Tape<'_>, form: &Form, [x, w, dy]: [ValueId; 3]) -
     if !tape.kernels() || !fits(form, tape.dtype()) {
         return false;
     }
-    let grads = tape.nodes(spec(depthwise::GRADIENT, form, &[x, w, dy]), 2);
+    let grads = tape.nodes(spec(convolution::GRADIENT, form, &[x, w, dy]), 2);
     for (input, grad) in grads.into_iter().enumerate() {
         if tape.wants(input) {
             tape.give(input, grad);
@@ -59,5 +57,5 @@ fn forward(graph: &Graph, facts: &Facts, node: NodeId, opset: i64) -> Option<Nod
     }
     let form = conv::form(&view).ok()?;
     let inputs: Vec<ValueId> = graph.node(node).inputs.iter().flatten().copied().collect();
-    fits(&form, view.x(0).ok()?.dtype()).then(|| spec(depthwise::FORWARD, &form, &inputs))
+    fits(&form, view.x(0).ok()?.dtype()).then(|| spec(convolution::FORWARD, &form, &inputs))
 }

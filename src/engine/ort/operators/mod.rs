@@ -3,7 +3,7 @@
 //! Always true here: operands are checked before a kernel gets them, and a kernel works on the runtime's own threads,
 //! so that no second pool competes with it.
 
-mod depthwise;
+mod convolution;
 mod elementwise;
 mod product;
 
@@ -19,7 +19,7 @@ use crate::kernels::{DOMAIN, KernelError, Threads};
 #[allow(clippy::arc_with_non_send_sync, reason = "the binding asks for it; sessions keep the domain alive")]
 pub(super) fn domain(threads: usize) -> Result<Arc<OperatorDomain>, Error> {
     let domain = OperatorDomain::new(DOMAIN)?;
-    let domain = domain.add(depthwise::Forward)?.add(depthwise::Gradient)?.add(elementwise::Elementwise)?;
+    let domain = domain.add(convolution::Forward)?.add(convolution::Gradient)?.add(elementwise::Elementwise)?;
     Ok(Arc::new(domain.add(product::Product { threads })?))
 }
 

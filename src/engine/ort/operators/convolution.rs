@@ -1,11 +1,11 @@
-//! Depthwise convolution and its gradients.
+//! Convolution and its gradients.
 
 use ::ort::Error;
 use ::ort::operator::{ComputeContext, Kernel, KernelContext, Operator, OperatorInput, OperatorOutput};
 use ::ort::value::TensorElementType::Float32;
 
 use super::{NodeThreads, failed, floats, input, required, with_output};
-use crate::kernels::depthwise::{self, Axis, Shape};
+use crate::kernels::convolution::{self, Axis, Shape};
 
 /// The attributes of a node, of one or two spatial axes.
 struct Attributes {
@@ -20,7 +20,7 @@ impl Attributes {
             let numbers: Vec<i64> = context.get(name)?;
             numbers.into_iter().map(|number| usize::try_from(number).ok()).collect()
         };
-        let [strides, dilations, pads] = [depthwise::STRIDES, depthwise::DILATIONS, depthwise::PADS]
+        let [strides, dilations, pads] = [convolution::STRIDES, convolution::DILATIONS, convolution::PADS]
             .map(|name| read(name).unwrap_or_default());
         let rank = strides.len();
         let fits = matches!(rank, 1 | 2) && dilations.len() == rank && pads.len() == 2 * rank;
@@ -33,10 +33,13 @@ impl Attributes {
     }
 
     fn shape(&self, x: &[usize], w: &[usize]) -> Result<Shape, Error> {
-        let misfit = || Error::new(format!("x {x:?} and w {w:?} do not fit a depthwise convolution"));
+        let misfit = || Error::new(format!("x {x:?} and w {w:?} do not fit a convolution"));
         let rank = self.strides.len();
-        if x.len() != rank + 2 || w.len() != rank + 2 || w[1] != 1 || x[1] == 0 || !w[0].is_multiple_of(x[1])
-        {
+        if x.len() != rank + 2 || w.len() != rank + 2 || w[1] == 0 || !x[1].is_multiple_of(w[1]) {
+            return Err(misfit());
+        }
+        let groups = x[1] / w[1];
+        if groups == 0 || !w[0].is_multiple_of(groups) {
             return Err(misfit());
         }
         let mut axes = [Axis::NONE; 2];
@@ -47,12 +50,12 @@ impl Attributes {
             let room = (before + input + self.pads[axis + rank]).checked_sub(extent).ok_or_else(misfit)?;
             *target = Axis { kernel, stride, dilation, before, input, output: room / stride + 1 };
         }
-        Ok(Shape { images: x[0], channels: x[1], multiplier: w[0] / x[1], axes })
+        Ok(Shape { images: x[0], groups, columns: w[1], rows: w[0] / groups, axes })
     }
 
     fn y_dims(&self, shape: &Shape) -> Vec<usize> {
         let sizes = shape.axes[2 - self.strides.len()..].iter().map(|axis| axis.output);
-        [shape.images, shape.channels * shape.multiplier].into_iter().chain(sizes).collect()
+        [shape.images, shape.groups * shape.rows].into_iter().chain(sizes).collect()
     }
 }
 
@@ -63,7 +66,7 @@ impl Operator for Forward {
     type Kernel<'attr> = ForwardKernel;
 
     fn name(&self) -> &str {
-        depthwise::FORWARD
+        convolution::FORWARD
     }
 
     fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
@@ -87,7 +90,7 @@ impl Kernel for ForwardKernel {
         let shape = self.0.shape(&x_dims, &w_dims)?;
         with_output(context, 0, &self.0.y_dims(&shape), |y| {
             let Some(y) = y else { return Ok(()) };
-            depthwise::forward(&shape, x, w, bias, y, &NodeThreads(context)).map_err(failed)
+            convolution::forward(&shape, x, w, bias, y, &NodeThreads(context)).map_err(failed)
         })
     }
 }
@@ -99,7 +102,7 @@ impl Operator for Gradient {
     type Kernel<'attr> = GradientKernel;
 
     fn name(&self) -> &str {
-        depthwise::GRADIENT
+        convolution::GRADIENT
     }
 
     fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
@@ -125,7 +128,7 @@ impl Kernel for GradientKernel {
         }
         with_output(context, 0, &x_dims, |dx| {
             with_output(context, 1, &w_dims, |dw| {
-                depthwise::gradient(&shape, [x, w, dy], dx, dw, &NodeThreads(context)).map_err(failed)
+                convolution::gradient(&shape, [x, w, dy], dx, dw, &NodeThreads(context)).map_err(failed)
             })
         })
     }
