@@ -145,6 +145,20 @@ impl<'a> Tape<'a> {
         self.graph.add_node(&self.base, spec, outputs)
     }
 
+    /// Adds a node that has one output for each input, its gradient; gives those that are wanted and leaves out the
+    /// others, so that nobody computes them.
+    pub fn give_by(&mut self, spec: NodeSpec, inputs: usize) {
+        let grads = self.nodes(spec, inputs);
+        let node = self.graph.nodes().next_back().map(|(id, _)| id);
+        for (input, grad) in grads.into_iter().enumerate() {
+            if self.wants(input) {
+                self.give(input, grad);
+            } else if let Some(node) = node {
+                self.graph.node_mut(node).outputs[input] = None;
+            }
+        }
+    }
+
     /// Adds a node without attributes.
     pub fn op(&mut self, op_type: &str, inputs: &[ValueId]) -> ValueId {
         self.node(NodeSpec::new(op_type, inputs))

@@ -126,7 +126,14 @@ fn large_images_and_large_weights() {
     let mut numbers = Numbers(11);
     let axis = |kernel: usize, stride: usize, input: usize| {
         let before = kernel / 2;
-        Axis { kernel, stride, dilation: 1, before, input, output: (input + 2 * before - kernel) / stride + 1 }
+        Axis {
+            kernel,
+            stride,
+            dilation: 1,
+            before,
+            input,
+            output: (input + 2 * before - kernel) / stride + 1,
+        }
     };
     let shape = |images, columns, rows, axes| Shape { images, groups: 1, columns, rows, axes };
     check(&shape(1, 3, 10, [axis(3, 1, 67), axis(3, 2, 71)]), &mut numbers);

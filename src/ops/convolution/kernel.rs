@@ -1,5 +1,5 @@
-//! Convolutions as kernels of this program, for training graphs that run on an engine that has them.
-//! Standard operators do the same, several times slower.
+//! Convolutions as kernels of this program, for training graphs that run on an engine that has them, where standard
+//! operators are slower.
 
 use super::{Form, conv};
 use crate::ir::{Facts, Graph, NodeId, NodeSpec, ValueId};
@@ -7,9 +7,15 @@ use crate::kernels::{DOMAIN, convolution};
 use crate::ops::{NodeView, Tape};
 use crate::tensor::DType;
 
-/// Whether the kernel can do the convolution: one or two spatial axes, known padding.
+/// Up to so many windows an image, and for one tap, standard operators over all channels of a group are as fast: their
+/// products of matrices are large enough.
+const FEW_WINDOWS: usize = 36;
+
+/// Whether the kernel can do the convolution, and is the faster one: one or two spatial axes, known padding.
 fn fits(form: &Form, dtype: DType) -> bool {
+    let taps: usize = form.slides.iter().map(|slide| slide.kernel).product();
     dtype == DType::F32
+        && ((form.groups > 1 && form.groups == form.c) || (taps > 1 && form.windows() > FEW_WINDOWS))
         && matches!(form.rank(), 1 | 2)
         && form.require_steady_pads().is_ok()
 }
@@ -31,12 +37,7 @@ pub(super) fn give(tape: &mut Tape<'_>, form: &Form, [x, w, dy]: [ValueId; 3]) -
     if !tape.kernels() || !fits(form, tape.dtype()) {
         return false;
     }
-    let grads = tape.nodes(spec(convolution::GRADIENT, form, &[x, w, dy]), 2);
-    for (input, grad) in grads.into_iter().enumerate() {
-        if tape.wants(input) {
-            tape.give(input, grad);
-        }
-    }
+    tape.give_by(spec(convolution::GRADIENT, form, &[x, w, dy]), 2);
     true
 }
 

@@ -19,7 +19,8 @@ use crate::kernels::{DOMAIN, KernelError, Threads};
 #[allow(clippy::arc_with_non_send_sync, reason = "the binding asks for it; sessions keep the domain alive")]
 pub(super) fn domain(threads: usize) -> Result<Arc<OperatorDomain>, Error> {
     let domain = OperatorDomain::new(DOMAIN)?;
-    let domain = domain.add(convolution::Forward)?.add(convolution::Gradient)?.add(elementwise::Elementwise)?;
+    let domain =
+        domain.add(convolution::Forward)?.add(convolution::Gradient)?.add(elementwise::Elementwise)?;
     Ok(Arc::new(domain.add(product::Product { threads })?))
 }
 

@@ -7,7 +7,7 @@ use pulp::{Arch, Simd, WithSimd};
 use super::Target;
 use super::line::Line;
 use super::room::{Band, Room};
-use super::tile::{self, DEPTH, Operand, Sizes, VECTORS, add_products};
+use super::tile::{self, DEPTH, Operand, SPREAD, Sizes, VECTORS, add_packed, add_spread};
 use super::windows::{Run, Windows};
 use crate::kernels::Threads;
 
@@ -32,9 +32,9 @@ impl Pass {
 
     fn taps(&self) -> impl Iterator<Item = ([usize; 2], [i64; 2])> + '_ {
         let [rows, columns] = &self.0;
-        rows.taps.iter().flat_map(|down| {
-            columns.taps.iter().map(|right| ([down.0, right.0], [down.1, right.1]))
-        })
+        rows.taps
+            .iter()
+            .flat_map(|down| columns.taps.iter().map(|right| ([down.0, right.0], [down.1, right.1])))
     }
 }
 
@@ -119,8 +119,11 @@ impl Correlation {
         let at_once = (WINDOWS / (band * columns)).min(SOURCE / held.max(1)).clamp(1, bands.len());
         let arch = Arch::new();
         let sizes = arch.dispatch(Sizes);
-        let ways: Vec<Way> =
-            self.passes.iter().map(|pass| self.way(pass, &room, &bands[..at_once], sizes, w, threads)).collect();
+        let ways: Vec<Way> = self
+            .passes
+            .iter()
+            .map(|pass| self.way(pass, &room, &bands[..at_once], sizes, w, threads))
+            .collect();
         // Each task reads all of the factors, or all of the source.
         let taps: usize = self.passes.iter().map(|pass| pass.taps().count()).sum();
         let by_targets = self.targets * taps > self.images * self.source[0] * self.source[1];
@@ -150,7 +153,8 @@ impl Correlation {
             let rounds = bands.len().div_ceil(at_once);
             let tasks = rounds.min(TASKS);
             threads.each(tasks, &|number| {
-                let [from, to] = [number, number + 1].map(|number| (rounds * number / tasks * at_once).min(bands.len()));
+                let [from, to] =
+                    [number, number + 1].map(|number| (rounds * number / tasks * at_once).min(bands.len()));
                 arch.dispatch(task(&bands[from..to], 0..usize::MAX));
             });
         }
@@ -166,8 +170,7 @@ impl Correlation {
         w: &[f32],
         threads: &dyn Threads,
     ) -> Way {
-        let taps: Vec<usize> =
-            pass.taps().map(|(tap, _)| tap[0] * self.taken.taps[1] + tap[1]).collect();
+        let taps: Vec<usize> = pass.taps().map(|(tap, _)| tap[0] * self.taken.taps[1] + tap[1]).collect();
         let depth = self.sources * taps.len();
         let vectors = Windows::in_vectors(room, pass.lines(), bands, lanes).starts.len();
         let windows = Windows::one_by_one(room, pass.lines(), bands).starts.len();
@@ -179,7 +182,7 @@ impl Correlation {
             rows
         } else {
             let vectors = self.targets.div_ceil(lanes);
-            vectors.div_ceil(vectors.div_ceil(VECTORS)) * lanes
+            vectors.div_ceil(vectors.div_ceil(SPREAD)) * lanes
         };
         let chunks = self.targets.div_ceil(width);
         let mut factors = vec![0.0; self.groups * chunks * depth * width];
@@ -231,9 +234,8 @@ impl WithSimd for Task<'_> {
                 })
                 .collect();
             for group in 0..whole.groups {
-                let planes = |image: usize| {
-                    &self.source[(image * whole.groups + group) * whole.sources * plane..]
-                };
+                let planes =
+                    |image: usize| &self.source[(image * whole.groups + group) * whole.sources * plane..];
                 let room = if self.room.as_it_is {
                     planes(bands[0].image)
                 } else {
@@ -313,15 +315,13 @@ impl Task<'_> {
             let target = chunks.start * way.width + row;
             sums.fill(if target < self.whole.targets { self.bias(group, target) } else { 0.0 });
         }
-        let starts: Vec<usize> = (0..way.width).collect();
-        let steps: Vec<usize> = (0..way.depth).map(|step| step * way.width).collect();
-        for (offsets, steps) in offsets.chunks(DEPTH).zip(steps.chunks(DEPTH)) {
+        for (round, offsets) in offsets.chunks(DEPTH).enumerate() {
             for (number, vectors) in windows.starts.chunks(VECTORS).enumerate() {
                 for (place, chunk) in chunks.clone().enumerate() {
-                    let factors = Operand { data: self.factors(way, group, chunk).0, starts: &starts, steps };
+                    let factors = &self.factors(way, group, chunk).0[round * DEPTH * way.width..];
                     let seen = Operand { data: room, starts: vectors, steps: offsets };
                     let from = place * way.width * pitch + number * VECTORS * S::F32_LANES;
-                    add_products(simd, factors, seen, &mut sums[from..], pitch);
+                    add_packed(simd, factors, seen, &mut sums[from..], pitch);
                 }
             }
         }
@@ -373,7 +373,7 @@ impl Task<'_> {
                 for (number, windows) in windows.starts.chunks(rows).enumerate() {
                     let seen = Operand { data: room, starts: windows, steps: offsets };
                     let factors = Operand { data: factors, starts: &starts[..vectors], steps };
-                    add_products(simd, seen, factors, &mut sums[number * rows * pitch..], pitch);
+                    add_spread(simd, seen, factors, &mut sums[number * rows * pitch..], pitch);
                 }
             }
             for run in &windows.runs {

@@ -62,11 +62,10 @@ impl Room {
                 }
             }
         }
-        let one = |line: &Line, size: usize| {
-            line.windows == size && line.taps.len() == 1 && line.taps[0].1 == 0
-        };
-        let as_it_is =
-            stride == [1; 2] && matches!(passes, [[rows, columns]] if one(rows, source[0]) && one(columns, source[1]));
+        let one =
+            |line: &Line, size: usize| line.windows == size && line.taps.len() == 1 && line.taps[0].1 == 0;
+        let as_it_is = stride == [1; 2]
+            && matches!(passes, [[rows, columns]] if one(rows, source[0]) && one(columns, source[1]));
         let sizes = [0, 1].map(|axis| usize::try_from(end[axis].saturating_sub(first[axis])).unwrap_or(0));
         Self { channels, source, stride, first, sizes, copies, as_it_is }
     }
@@ -110,12 +109,7 @@ impl Room {
     /// Copies what windows of the bands see from the planes of one image's group each. What lies between is zero and
     /// stays so.
     #[inline(always)]
-    pub(super) fn pack<'a>(
-        &self,
-        bands: &[Band],
-        planes: impl Fn(usize) -> &'a [f32],
-        room: &mut [f32],
-    ) {
+    pub(super) fn pack<'a>(&self, bands: &[Band], planes: impl Fn(usize) -> &'a [f32], room: &mut [f32]) {
         let [band_step, channel_step] = self.steps(bands.len());
         let [height, width] = self.source;
         for (number, band) in bands.iter().enumerate() {

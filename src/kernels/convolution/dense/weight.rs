@@ -6,7 +6,7 @@ use pulp::{Arch, Simd, WithSimd};
 
 use super::super::{Axis, Shape};
 use super::Target;
-use super::tile::{DEPTH, Operand, Sizes, VECTORS, add_products};
+use super::tile::{DEPTH, Operand, SPREAD, Sizes, add_spread};
 use crate::kernels::Threads;
 
 /// Elements of the source that are laid out at once.
@@ -94,7 +94,7 @@ impl<'a> Layout<'a> {
 
     fn chunks(&self) -> Vec<Chunk> {
         let vectors = self.stretch() / self.lanes;
-        let at_once = vectors.div_ceil(vectors.div_ceil(VECTORS));
+        let at_once = vectors.div_ceil(vectors.div_ceil(SPREAD));
         let of_stretch = |(number, stretch): (usize, &Stretch)| {
             let first = number * self.stretch();
             let shift = stretch.shift;
@@ -222,7 +222,7 @@ impl WithSimd for Task<'_> {
                     let scalars = Operand { data: dy, starts: &starts[..layout.rows], steps: windows };
                     let vectors = Operand { data: self.room, starts: &chunk.starts, steps: places };
                     let from = (first - self.rows.start) * pitch + chunk.place;
-                    add_products(simd, scalars, vectors, &mut self.sums[from..], pitch);
+                    add_spread(simd, scalars, vectors, &mut self.sums[from..], pitch);
                 }
             }
         }

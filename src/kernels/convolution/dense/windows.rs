@@ -36,18 +36,15 @@ fn rows<'a>(
             (number * band_step, 0, band_step)
         };
         let last = (band.row + band.rows).min(line.windows);
-        (band.row..last).map(move |row| {
-            (band, row, base + (row - band.row + skipped) * room.pitch(), base + len)
-        })
+        (band.row..last)
+            .map(move |row| (band, row, base + (row - band.row + skipped) * room.pitch(), base + len))
     })
 }
 
 impl Windows {
     fn add(&mut self, run: Run) {
         match self.runs.last_mut() {
-            Some(last)
-                if (last.image, last.row, last.from + last.len) == (run.image, run.row, run.from) =>
-            {
+            Some(last) if (last.image, last.row, last.from + last.len) == (run.image, run.row, run.from) => {
                 last.len += run.len;
             }
             _ => self.runs.push(run),
