@@ -43,7 +43,7 @@ fn convolutions(rank: usize, depthwise: bool, random: &mut Random) -> (Model, Ve
     let groups = if depthwise { few } else { 1 + below(2) };
     let mut channels = if depthwise { few } else { groups * few };
     let least = match (depthwise, rank) {
-        (true, _) => 7,
+        (true, _) => 13,
         (false, 1) => 90,
         (false, _) => 20,
     };

@@ -1,6 +1,6 @@
 //! What the windows along one axis see.
 
-use super::super::Axis;
+use crate::kernels::convolution::Axis;
 
 /// Window `e` sees element `e * stride + offset` of the source through each tap; the sum is element `e * step + first`
 /// of the target.

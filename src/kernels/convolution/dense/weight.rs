@@ -4,10 +4,10 @@ use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::super::{Axis, Shape};
 use super::Target;
 use super::tile::{DEPTH, Operand, SPREAD, Sizes, add_spread};
 use crate::kernels::Threads;
+use crate::kernels::convolution::{Axis, Shape};
 
 /// Elements of the source that are laid out at once.
 const SOURCE: usize = 128 * 1024;
@@ -329,7 +329,7 @@ impl Gradient<'_> {
 }
 
 /// Computes the gradient of `w`.
-pub(in super::super) fn weight_gradient(
+pub(in crate::kernels::convolution) fn weight_gradient(
     shape: &Shape,
     x: &[f32],
     dy: &[f32],

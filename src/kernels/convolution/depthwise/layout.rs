@@ -1,6 +1,6 @@
 //! How planes lie in the room where taps are shifts.
 
-use super::super::{Axis, Shape};
+use crate::kernels::convolution::{Axis, Shape};
 use crate::kernels::vector::LANES;
 
 /// Where taps find their elements.
