@@ -8,7 +8,7 @@ use super::structure::{traced, unfolded};
 use super::tool::{ModelPlan, ToolError, class_axis};
 use crate::autodiff::{self, Loss, Request, Term};
 use crate::engine::{discover, load_model};
-use crate::ir::{DeclaredDim, Model, Storage, ValueId, constants_to_initializers};
+use crate::ir::{DeclaredDim, Model, Storage, ValueId, constants_to_initializers, in_single_precision};
 use crate::report::DifferentiateReport;
 use crate::tensor::Tensor;
 use crate::trace::InputShapes;
@@ -53,7 +53,8 @@ pub enum TargetLoss {
 /// Runs `differentiate`: writes a model whose inputs are those of the model, `target`, and the trained initializers,
 /// which keep their values as defaults; and whose outputs are `loss`, `grad:NAME` for each of them, and with batch
 /// statistics the updated running ones. The loss is that of the model's first output; for cross-entropies, one that
-/// holds probabilities on random inputs is taken for such, others for logits.
+/// holds probabilities on random inputs is taken for such, others for logits. A model that computes with 16-bit floats
+/// is written in single precision: its weights, its gradients and the loss are `float`.
 ///
 /// # Errors
 /// When the model cannot be read or traced, has no gradient, or the file cannot be written.
@@ -64,6 +65,9 @@ pub fn differentiate(plan: &DifferentiatePlan) -> Result<DifferentiateReport, To
     let shapes = InputShapes::new(&model.graph, &plan.model.shapes)?;
     model = unfolded(model, &*engine.engine, &plan.model.runtime.load, &shapes)?;
     constants_to_initializers(&mut model.graph);
+    if let Some(single) = in_single_precision(&model)? {
+        model = single;
+    }
     let trace = traced(&model, &*engine.engine, &plan.model.runtime.load, &shapes)?;
     let output = model.graph.outputs().first().and_then(|&id| trace.facts.get(id));
     let rank = output.map_or(0, |seen| seen.dims.len());

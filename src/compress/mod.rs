@@ -25,6 +25,7 @@ mod phases;
 mod picture;
 mod pipeline;
 mod plan;
+mod precision;
 mod progress;
 mod renormalize;
 mod samples;

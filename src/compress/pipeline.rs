@@ -10,6 +10,7 @@ use super::features::Features;
 use super::fit::{Fit, NORM};
 use super::objective::{self, About, Objective};
 use super::phases::learns_statistics;
+use super::precision::{SinglePrecision, round_into};
 use super::renormalize::Renormalized;
 use super::samples::{Samples, open_data};
 use super::settings::{Circumstances, SampleAxis, Settings};
@@ -56,11 +57,18 @@ pub fn compress(
     let floors = plan.limits.floors(&structure);
     let budget =
         Budget::new(&cost, &structure.analysis, &structure.groups, plan.target, floors, &plan.limits);
-    let (train, val, targets) = open_data(plan, &structure)?;
+    let trains = plan.training.epochs != Some(0);
+    let single = trains
+        .then(|| SinglePrecision::of(&structure, engine, &plan.load, &plan.shapes))
+        .transpose()?
+        .flatten();
+    let worked = single.as_ref().map_or(&structure, |made| &made.structure);
+    let (train, val, targets) = open_data(plan, worked)?;
     let run = Run {
         plan,
         engine,
         structure: &structure,
+        single: single.as_ref(),
         budget: &budget,
         val: val.as_ref().or(train.as_ref()),
         targets,
@@ -86,6 +94,8 @@ struct Run<'a> {
     plan: &'a Plan,
     engine: &'a dyn Engine,
     structure: &'a Structure,
+    /// What is trained, where the model computes with 16-bit floats.
+    single: Option<&'a SinglePrecision>,
     budget: &'a Budget<'a>,
     val: Option<&'a Dataset>,
     /// Whether the data have targets that fit.
@@ -129,7 +139,8 @@ impl Run<'_> {
         observer: &mut dyn Observer,
         notes: &mut Vec<String>,
     ) -> Result<Outcome, CompressError> {
-        let (plan, structure) = (self.plan, self.structure);
+        let plan = self.plan;
+        let structure = self.single.map_or(self.structure, |made| &made.structure);
         let graph = &structure.model().graph;
         let samples = match train {
             Some(data) => {
@@ -148,7 +159,7 @@ impl Run<'_> {
             }
         };
         let target = train.filter(|_| self.targets).and_then(Dataset::target_dtype);
-        let renormalized = self.renormalized(&samples, target)?;
+        let renormalized = self.renormalized(structure, &samples, target)?;
         let worked = renormalized.as_ref().map_or(structure, |made| &made.structure);
         let (settings, per_epoch) = self.settings(&samples, worked, notes)?;
         if let Some(data) = train {
@@ -158,17 +169,15 @@ impl Run<'_> {
             data::check(val, 1)?;
         }
         let objective = || {
-            let outputs = self.dense_outputs()?;
+            let outputs = self.outputs_of(structure)?;
             let features = Features::named(&worked.model().graph, &worked.trace, &plan.loss.distill_on)?;
             let about = About { target, samples: per_epoch, batched: samples.is_batched() };
             objective::choose(graph, &structure.trace, &plan.loss, about, &outputs, &features)
         };
         if settings.epochs == 0 {
             let objective = target.map(|_| objective()).transpose()?;
-            let survivors = structure.groups.survivors(&structure.analysis, &first.removed);
-            let small = shrink(&structure.prepared, &structure.trace.facts, &survivors)?;
             return Ok(Outcome {
-                small,
+                small: self.cut(&first)?,
                 selection: first,
                 objective,
                 fitted: None,
@@ -202,13 +211,17 @@ impl Run<'_> {
             evaluates: self.val.is_some_and(|data| data.has_target() || objective.next_token.is_some()),
             measure: &measure,
         };
-        let model = structure.model();
+        let model = self.structure.model();
         let mut checkpoints = Checkpoints::new(plan, model, self.engine, &samples, self.val);
         let fitted = fit.run(first, &mut checkpoints, observer)?;
         notes.extend(fitted.notes);
         let (mut small, selection, batch) = (fitted.small, fitted.selection, settings.batch);
         if let Some(made) = &renormalized {
             made.fold(&mut small)?;
+        }
+        if self.single.is_some() {
+            let trained = std::mem::replace(&mut small, self.cut(&selection)?);
+            notes.push(round_into(&trained, &mut small)?);
         }
         let fitted = Some((fitted.figures, fitted.history));
         Ok(Outcome { small, selection, objective: Some(objective), fitted, batch, samples })
@@ -270,10 +283,11 @@ impl Run<'_> {
     /// The network with normalisations for the time of training, if that is wanted and fits.
     fn renormalized(
         &self,
+        structure: &Structure,
         samples: &Samples,
         target: Option<DType>,
     ) -> Result<Option<Renormalized>, CompressError> {
-        let (plan, structure) = (self.plan, self.structure);
+        let plan = self.plan;
         let classifies = target.is_some_and(|dtype| !dtype.is_float());
         if plan.training.batch_norm != BatchNorm::Auto || plan.training.epochs == Some(0) || !classifies {
             return Ok(None);
@@ -281,10 +295,17 @@ impl Run<'_> {
         Renormalized::of(structure, self.engine, &plan.load, &plan.shapes, samples, plan.seed)
     }
 
-    fn dense_outputs(&self) -> Result<Vec<Tensor>, CompressError> {
-        let mut session = load_model(self.engine, &self.plan.load, self.structure.model())?;
+    /// The model without the groups of `selection`, its weights as they are.
+    fn cut(&self, selection: &Selection) -> Result<Model, CompressError> {
+        let structure = self.structure;
+        let survivors = structure.groups.survivors(&structure.analysis, &selection.removed);
+        Ok(shrink(&structure.prepared, &structure.trace.facts, &survivors)?)
+    }
+
+    fn outputs_of(&self, structure: &Structure) -> Result<Vec<Tensor>, CompressError> {
+        let mut session = load_model(self.engine, &self.plan.load, structure.model())?;
         let inputs: Vec<(&str, &Tensor)> =
-            self.structure.trace.inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+            structure.trace.inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
         Ok(session.run(&inputs)?)
     }
 

@@ -47,8 +47,8 @@ impl Renormalized {
         let statistics = observe(structure, engine, load, &layers, &batches)?;
         let mut model = structure.model().clone();
         insert_normalization(&mut model.graph, &layers, &statistics);
-        let normalized = Structure::of(model, engine, load, shapes)?;
-        Ok(same_groups(structure, &normalized).then_some(Self { structure: normalized, layers }))
+        let normalized = structure.of_variant(model, engine, load, shapes)?;
+        Ok(normalized.map(|structure| Self { structure, layers }))
     }
 
     /// How many layers are normalised.
@@ -60,16 +60,6 @@ impl Renormalized {
     pub(super) fn fold(&self, model: &mut Model) -> Result<(), CompressError> {
         Ok(fold_normalization(&mut model.graph, &self.layers)?)
     }
-}
-
-/// Whether the groups of both stand for the same indices of the axes that both have.
-fn same_groups(plain: &Structure, normalized: &Structure) -> bool {
-    let axes = |structure: &Structure| -> Vec<_> {
-        let inherited = |value: crate::ir::ValueId| value.index() < plain.model().graph.value_count();
-        let axes = structure.groups.axes().iter().filter(|axis| inherited(axis.member.value));
-        axes.map(|axis| (axis.member, axis.groups.clone())).collect()
-    };
-    plain.groups.len() == normalized.groups.len() && axes(plain) == axes(normalized)
 }
 
 /// Mean and variance of the outputs of `layers`.

@@ -72,10 +72,43 @@ impl Structure {
         let model = unfolded(model, engine, load, &shapes)?;
         let mut prepared = prepare(model);
         fold_constants(&mut prepared.model, engine, load, is_better_folded);
-        let trace = traced(&prepared.model, engine, load, &shapes)?;
+        Self::analyzed(prepared, engine, load, &shapes)
+    }
+
+    fn analyzed(
+        prepared: Prepared,
+        engine: &dyn Engine,
+        load: &LoadOptions,
+        shapes: &InputShapes,
+    ) -> Result<Self, TraceError> {
+        let trace = traced(&prepared.model, engine, load, shapes)?;
         let mut analysis = analyze(&prepared.model, &trace.facts);
         let groups = Groups::collect(&prepared.model.graph, &mut analysis);
         Ok(Self { prepared, trace, analysis, groups })
+    }
+
+    /// The structure of `model`, which was made from this one's to be trained in its place: values that both have bear
+    /// the same ids. Nothing where groups of the one stand for other indices than those of the other.
+    pub(super) fn of_variant(
+        &self,
+        model: Model,
+        engine: &dyn Engine,
+        load: &LoadOptions,
+        shapes: &[(String, Vec<usize>)],
+    ) -> Result<Option<Self>, TraceError> {
+        let shapes = InputShapes::new(&model.graph, shapes)?;
+        let variant = Self::analyzed(self.prepared.with_model(model), engine, load, &shapes)?;
+        Ok(self.has_same_groups(&variant).then_some(variant))
+    }
+
+    /// Whether the groups of both stand for the same indices of the axes that both have.
+    fn has_same_groups(&self, variant: &Self) -> bool {
+        let inherited = |value: ValueId| value.index() < self.model().graph.value_count();
+        let axes = |structure: &Self| -> Vec<_> {
+            let axes = structure.groups.axes().iter().filter(|axis| inherited(axis.member.value));
+            axes.map(|axis| (axis.member, axis.groups.clone())).collect()
+        };
+        self.groups.len() == variant.groups.len() && axes(self) == axes(variant)
     }
 
     pub(super) fn model(&self) -> &Model {

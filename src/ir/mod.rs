@@ -16,6 +16,7 @@ mod graph;
 mod initializer;
 mod inline;
 mod model;
+mod precision;
 mod text;
 mod write;
 
@@ -27,6 +28,7 @@ pub use facts::{Facts, ValueFacts};
 pub use graph::{DeclaredDim, DeclaredType, Graph, Node, NodeId, Value, ValueId};
 pub use initializer::Initializer;
 pub use model::{IR_VERSION_WITHOUT_INPUT_INITIALIZERS, Model};
+pub use precision::in_single_precision;
 pub use write::{Scratch, Storage, check_writable, write_atomically};
 
 use std::path::PathBuf;

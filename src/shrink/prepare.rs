@@ -63,6 +63,13 @@ fn is_stored_number(dtype: DType) -> bool {
 }
 
 impl Prepared {
+    /// The same of a model that was made from this one: values that both have bear the same ids.
+    #[must_use]
+    pub fn with_model(&self, model: Model) -> Self {
+        let Self { copies, filled, hoisted, .. } = self;
+        Self { model, copies: copies.clone(), filled: filled.clone(), hoisted: hoisted.clone() }
+    }
+
     /// Whether the initializer, or what it is a copy of, was one in the file, and not a constant that a node held.
     pub fn is_stored(&self, id: ValueId) -> bool {
         !self.hoisted.contains(&self.original(id).unwrap_or(id))

@@ -13,9 +13,9 @@ use std::collections::BTreeSet;
 use thiserror::Error;
 
 use crate::engine::{Engine, EngineError, LoadOptions, Session, load_model};
-use crate::ir::{IrError, Model};
+use crate::ir::{IrError, Model, in_single_precision};
 use crate::report::{OutputDifference, Verified};
-use crate::tensor::{DType, Tensor};
+use crate::tensor::Tensor;
 use difference::Difference;
 
 /// The difference that is allowed, relative to the largest value of the output.
@@ -122,15 +122,12 @@ impl Comparison<'_> {
         let rounded = unrounded.as_ref().map_or(0, |((_, pairs), _)| *pairs);
         let (dense, small) =
             unrounded.as_ref().map_or((dense, small), |((dense, _), (small, _))| (dense, small));
-        let widened = relax::widened(dense)?.zip(relax::widened(small)?);
+        let widened = in_single_precision(dense)?.zip(in_single_precision(small)?);
         if rounded == 0 && widened.is_none() {
             return Ok(None);
         }
-        let wide: Vec<Vec<(String, Tensor)>> =
-            self.samples.iter().map(|inputs| in_single_precision(inputs)).collect();
-        let samples = if widened.is_some() { &wide } else { self.samples };
         let (dense, small) = widened.as_ref().map_or((dense, small), |(dense, small)| (dense, small));
-        let measured = Comparison { samples, ..*self }.measure(dense, small, &[]);
+        let measured = self.measure(dense, small, &[]);
         let single_precision = widened.is_some();
         Ok(measured.ok().map(|verified| Verified { unrounded: rounded, single_precision, ..verified }))
     }
@@ -206,15 +203,6 @@ impl Comparison<'_> {
             outputs,
         })
     }
-}
-
-/// Inputs with floats of 16 bits in single precision.
-fn in_single_precision(inputs: &[(String, Tensor)]) -> Vec<(String, Tensor)> {
-    let wide = |tensor: &Tensor| match tensor.dtype() {
-        DType::F16 | DType::BF16 => tensor.clone().cast_float(DType::F32),
-        _ => tensor.clone(),
-    };
-    inputs.iter().map(|(name, tensor)| (name.clone(), wide(tensor))).collect()
 }
 
 /// Whether the difference is within the tolerance.
@@ -435,10 +423,6 @@ mod tests {
         let verified = run(&one, &other);
         assert!(holds(&verified), "{verified:?}");
         assert!(!holds(&run(&one, &sum(1.0, 1024.0))));
-        let wide = relax::widened(&one).unwrap().unwrap();
-        let types = wide.graph.values().filter_map(|(_, value)| value.declared()?.dtype);
-        assert!(types.into_iter().all(|dtype| dtype == DType::F32));
-        assert!(relax::widened(&wide).unwrap().is_none());
     }
 
     /// `y = x + factor * noise`.

@@ -5,18 +5,24 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use super::precision::half;
 use super::{Ran, command, fixture, listing, write_images};
 
 /// A short run with both phases: 160 samples in batches of 16, three epochs, 30 steps.
 const SETTINGS: &str = "--mean 0.2860 --std 0.3530 --augment flip,shift=2 --batch 16 --seed 3 \
                         --target macs=0.6 --threads 2 --dual-interval 2 --quiet --force";
 
+/// Puts the model and its data there.
+fn prepare(folder: &Path) {
+    std::fs::copy(fixture("resnet8.onnx"), folder.join("model.onnx")).unwrap();
+    write_images(folder, 160, 0);
+}
+
 fn words(folder: &Path, output: &str, more: &str) -> Vec<String> {
     let folder = folder.to_str().unwrap();
-    let model = fixture("resnet8.onnx");
     let epochs = if more.contains("--epochs") { "" } else { "--epochs 3" };
     let text = format!(
-        "compress {model} -o {folder}/{output} --data {folder}/data.npz --val {folder}/data.npz {SETTINGS} {epochs} {more}"
+        "compress {folder}/model.onnx -o {folder}/{output} --data {folder}/data.npz --val {folder}/data.npz {SETTINGS} {epochs} {more}"
     );
     text.replace("{}", folder).split_whitespace().map(str::to_owned).collect()
 }
@@ -54,44 +60,49 @@ fn wait_for(folder: &Path, step: usize) {
     }
 }
 
+/// Kills a run with the controls `control` several times, lets it end, and compares with one that was left alone.
+/// The checkpoints are in a folder named `name`.
+fn kill_and_go_on(place: &Path, name: &str, control: &str) {
+    run(place, "whole.onnx", control).expect_code(0);
+    let standing = place.join(name);
+    let more = format!("{control} --checkpoint {} --checkpoint-every 0 --resume", standing.display());
+    // In the first phase, around the cut, and in the second phase.
+    for step in [1, 4, 9] {
+        let mut child = begin(place, &more);
+        wait_for(&standing, step);
+        child.kill().unwrap();
+        assert!(!child.wait().unwrap().success());
+        assert!(!place.join("cut.onnx").exists());
+    }
+    let begun = steps(&standing).last().copied().unwrap();
+    let ran = run(place, "again.onnx", &format!("{more} --json")).expect_code(0);
+    assert!(begun > 0 && ran.json()["train"]["steps"].as_u64().unwrap() > begun as u64);
+    assert!(bytes(place, "again.onnx") == bytes(place, "whole.onnx"), "{name}: {control}");
+    let history = ran.json()["history"].as_array().unwrap().len();
+    assert_eq!(history, 3, "{name}: {control}");
+    assert_eq!(steps(&standing).len(), 2, "{name}: {control}: {:?}", listing(&standing));
+    assert_eq!(listing(&standing).len(), 2, "nothing unfinished is left: {:?}", listing(&standing));
+}
+
 #[test]
 fn a_run_that_is_killed_ends_with_the_bytes_of_an_undisturbed_one() {
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path();
-    write_images(place, 160, 0);
-    let controls = [
-        "",
-        "--keep-best --evaluate-every 3 --average-decay 0.9 --accumulate 2 --clip-norm 1",
-        "--method magnitude --optimizer adam",
-    ];
-    for (number, control) in controls.into_iter().enumerate() {
-        run(place, "whole.onnx", control).expect_code(0);
-        let standing = place.join(format!("standing{number}"));
-        let more = format!("{control} --checkpoint {} --checkpoint-every 0 --resume", standing.display());
-        // In the first phase, around the cut, and in the second phase.
-        for step in [1, 4, 9] {
-            let mut child = begin(place, &more);
-            wait_for(&standing, step);
-            child.kill().unwrap();
-            assert!(!child.wait().unwrap().success());
-            assert!(!place.join("cut.onnx").exists());
-        }
-        let begun = steps(&standing).last().copied().unwrap();
-        let ran = run(place, "again.onnx", &format!("{more} --json")).expect_code(0);
-        assert!(begun > 0 && ran.json()["train"]["steps"].as_u64().unwrap() > begun as u64);
-        assert!(bytes(place, "again.onnx") == bytes(place, "whole.onnx"), "{control}");
-        let history = ran.json()["history"].as_array().unwrap().len();
-        assert_eq!(history, 3, "{control}");
-        assert_eq!(steps(&standing).len(), 2, "{control}: {:?}", listing(&standing));
-        assert_eq!(listing(&standing).len(), 2, "nothing unfinished is left: {:?}", listing(&standing));
-    }
+    prepare(place);
+    kill_and_go_on(place, "plain", "");
+    let controls = "--keep-best --evaluate-every 3 --average-decay 0.9 --accumulate 2 --clip-norm 1";
+    kill_and_go_on(place, "controlled", controls);
+    kill_and_go_on(place, "magnitude", "--method magnitude --optimizer adam");
+    std::fs::write(place.join("model.onnx"), half(Path::new(&fixture("resnet8.onnx"))).to_bytes().unwrap())
+        .unwrap();
+    kill_and_go_on(place, "half", "");
 }
 
 #[test]
 fn a_damaged_checkpoint_is_left_and_the_one_before_is_used() {
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path();
-    write_images(place, 160, 0);
+    prepare(place);
     let more = "--checkpoint {}/standing --checkpoint-every 0";
     run(place, "whole.onnx", more).expect_code(0);
     let standing = place.join("standing");
@@ -119,7 +130,7 @@ fn a_damaged_checkpoint_is_left_and_the_one_before_is_used() {
 fn checkpoints_of_other_runs_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path();
-    write_images(place, 160, 0);
+    prepare(place);
     let more = "--checkpoint {}/standing --checkpoint-every 0";
     run(place, "whole.onnx", more).expect_code(0);
     let refused = |more: &str, expected: &str| {
@@ -154,7 +165,7 @@ fn checkpoints_of_other_runs_are_refused() {
 fn an_interrupt_writes_a_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path();
-    write_images(place, 160, 0);
+    prepare(place);
     let more = "--checkpoint {}/standing --checkpoint-every 1000";
     run(place, "whole.onnx", more).expect_code(0);
     let words = words(place, "cut.onnx", more).into_iter().filter(|word| word != "--quiet");

@@ -9,6 +9,7 @@ mod differentiate;
 mod dropout;
 mod losses;
 mod memory;
+mod precision;
 mod refusals;
 mod reports;
 mod training;

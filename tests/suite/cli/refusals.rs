@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use safe_onnx::ir::{DeclaredDim, Model, NodeSpec, Storage};
-use safe_onnx::tensor::{DType, Random, Tensor};
+use safe_onnx::ir::{Model, Storage};
+use safe_onnx::tensor::Random;
 
 use super::{fixture, listing, run_in, write_images};
 
@@ -155,20 +155,4 @@ fn models_that_do_not_belong_together() {
         &["verify", &fixture("resnet8.onnx"), "{}/g.onnx"],
         &["different inputs", "target"],
     );
-}
-
-#[test]
-fn weights_of_half_precision_are_not_trained() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut model = Model::empty("half", 17);
-    let graph = &mut model.graph;
-    let x = graph.add_value("x");
-    graph.add_input(x, DType::F16, &[DeclaredDim::Fixed(2)]);
-    let w = graph.add_initializer("w", &Tensor::vector(vec![1.0_f32, 2.0]).cast_float(DType::F16));
-    let y = graph.add("y", NodeSpec::new("Mul", &[x, w]));
-    graph.declare(y, DType::F16, &[DeclaredDim::Fixed(2)]);
-    graph.set_outputs(vec![y]);
-    model.write(&folder.path().join("half.onnx"), Storage::Auto, false).unwrap();
-    let words = ["differentiate", "{}/half.onnx", "-o", "{}/g.onnx", "--loss", "mse"];
-    refuses(folder.path(), &words, &["weight `w` is float16", "convert"]);
 }
